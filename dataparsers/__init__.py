@@ -1,0 +1,1 @@
+"""One module per on-disk format: the DataParserSpecification objects that nerfstudio registers."""

@@ -1,0 +1,1 @@
+"""One module per paper: the MethodSpecification objects that nerfstudio registers."""

@@ -1,0 +1,1 @@
+"""Dynamic scenes and neural surfaces as nerfstudio methods."""

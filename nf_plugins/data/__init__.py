@@ -1,0 +1,1 @@
+"""Datasets, pixel samplers, datamanagers, camera conventions, writers and the synthetic scene."""

@@ -1,0 +1,1 @@
+"""What nerfstudio's trainer lacks: resuming, atomic checkpoints, evaluation after training."""

@@ -1,0 +1,1 @@
+"""Protocols: masked image metrics, Chamfer distances, tables per time and camera."""

@@ -1,0 +1,1 @@
+"""Meshes per time."""

@@ -1,0 +1,1 @@
+"""One nerfstudio Field per family."""

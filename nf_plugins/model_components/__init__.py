@@ -1,0 +1,1 @@
+"""Rays to samples to weights to pixels."""

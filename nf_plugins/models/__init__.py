@@ -1,0 +1,1 @@
+"""One nerfstudio Model per paper."""
