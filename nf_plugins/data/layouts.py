@@ -1,0 +1,105 @@
+"""Which dataparser reads a folder: the layouts on disk that are told apart by their file names.
+
+Used in error messages alone, so that a wrong ``--data`` or dataparser is answered with the right one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to lay a capture out on disk."""
+
+    description: str
+    """What a user would call it, e.g. "D-NeRF data"."""
+    dataparser: str | None
+    """Name of the dataparser that reads it; None when neither this package nor nerfstudio has one."""
+    matches: Callable[[Path], bool]
+    """Whether a folder is laid out like this."""
+
+
+def _transforms_have_times(path: Path) -> bool | None:
+    """Whether the frames of a transforms file carry times; None when the file cannot be read as one."""
+    try:
+        frames = json.loads(path.read_text(encoding="utf-8"))["frames"]
+        return len(frames) > 0 and all("time" in frame for frame in frames)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_owlii(folder: Path) -> bool:
+    return any(path.parent.joinpath("rgb").is_dir() for path in folder.glob("*/cameras_sphere.npz"))
+
+
+def _is_dnerf(folder: Path) -> bool:
+    return _transforms_have_times(folder / "transforms_train.json") is True
+
+
+def _is_blender(folder: Path) -> bool:
+    return _transforms_have_times(folder / "transforms_train.json") is False
+
+
+def _has(*names: str) -> Callable[[Path], bool]:
+    return lambda folder: all((folder / name).exists() for name in names)
+
+
+LAYOUTS = (
+    Layout("Owlii (ResFields) data", "owlii-data", _is_owlii),
+    Layout("D-NeRF data", "dnerf-rgba-data", _is_dnerf),
+    Layout("Blender (NeRF synthetic) data", "blender-data", _is_blender),
+    Layout("nerfstudio's own data", "nerfstudio-data", _has("transforms.json")),
+    Layout("SDFStudio data", "sdfstudio-data", _has("meta_data.json")),
+    Layout("a dycheck capture", "dycheck-data", _has("dataset.json", "scene.json", "extra.json", "camera", "splits")),
+    Layout("a Nerfies capture", None, _has("dataset.json", "scene.json", "camera")),
+    Layout("DTU (NeuS/IDR) data of one static scene", None, _has("cameras_sphere.npz", "image")),
+    Layout("LLFF data", None, _has("poses_bounds.npy")),
+    Layout("ZJU-MoCap data", None, _has("annots.npy")),
+)
+"""Most telling first: a folder is what its first match says."""
+
+
+def recognise_layout(folder: Path) -> Layout | None:
+    """The layout of a folder, or None when it has none that is known."""
+    if not folder.is_dir():
+        return None
+    return next((layout for layout in LAYOUTS if layout.matches(folder)), None)
+
+
+def layout_hint(folder: Path, asked: str) -> str:
+    """A sentence that says which dataparser fits a folder that ``asked`` cannot read.
+
+    Looks at the folder, at its parent (a camera's folder was given instead of its scene's) and at its subfolders (a
+    folder of scenes was given).
+
+    Args:
+        folder: The value of ``--data``.
+        asked: Name of the dataparser that was asked to read it.
+
+    Returns:
+        One sentence, or an empty string when nothing is recognised.
+    """
+    layout = recognise_layout(folder)
+    if layout is not None:
+        return "" if layout.dataparser == asked else _answer(layout)
+    if not folder.is_dir():
+        return ""
+    folder = folder.resolve()
+    neighbours = [("parent", folder.parent)]
+    neighbours += [("subfolder", path) for path in sorted(folder.iterdir()) if path.is_dir()]
+    for relation, neighbour in neighbours:
+        layout = recognise_layout(neighbour)
+        if layout is not None and layout.dataparser is not None:
+            give = "" if layout.dataparser == asked else f"{layout.dataparser} "
+            return f"Its {relation} {neighbour.name} looks like {layout.description}; give {give}--data {neighbour}."
+    return ""
+
+
+def _answer(layout: Layout) -> str:
+    if layout.dataparser is None:
+        return f"It looks like {layout.description}, which neither nf-plugins nor nerfstudio reads."
+    return f"It looks like {layout.description}; use {layout.dataparser}."

@@ -1,0 +1,144 @@
+"""Which pixels a training batch holds: uniform, balanced between foreground and background, balanced between frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
+from torch import Tensor
+
+from nf_plugins.errors import InputError
+
+if TYPE_CHECKING:
+    from nf_plugins.data.image_store import ImageStore
+
+REJECTION_ROUNDS = 16
+
+
+@dataclass
+class DynamicPixelSamplerConfig(PixelSamplerConfig):
+    """Pixel sampling that knows frames and foreground."""
+
+    _target: type = field(default_factory=lambda: DynamicPixelSampler)
+    """Target class to instantiate."""
+    strategy: Literal["uniform", "foreground_balanced", "frame_balanced"] = "frame_balanced"
+    """Uniform over all pixels; a fixed share of foreground pixels; or that and equally many rays for every frame."""
+    foreground_fraction: float = 0.5
+    """Share of rays through foreground pixels, for both balanced strategies; the rest goes through the background."""
+
+
+class DynamicPixelSampler(PixelSampler):
+    """Draws pixel indices from an :class:`~nf_plugins.data.image_store.ImageStore`.
+
+    Randomness comes from torch's global generator alone, so a resumed run continues the same sequence.
+
+    Args:
+        config: Strategy and shares.
+        store: The images.
+        frame_ids: Frame of each image, int64 ``(N,)``.
+        num_rays_per_batch: Rays of a batch.
+
+    Raises:
+        InputError: A balanced strategy without foreground masks.
+    """
+
+    config: DynamicPixelSamplerConfig
+
+    def __init__(
+        self, config: DynamicPixelSamplerConfig, store: ImageStore, frame_ids: Tensor, num_rays_per_batch: int
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.set_num_rays_per_batch(num_rays_per_batch)
+        self.order = torch.argsort(frame_ids, stable=True)
+        frames, images_per_frame = torch.unique(frame_ids, return_counts=True)
+        self.num_frames = len(frames)
+        self.images_per_frame = images_per_frame
+        self.first_image = images_per_frame.cumsum(0) - images_per_frame
+        if config.strategy == "uniform":
+            return
+        if not len(store.foreground_offsets):
+            raise InputError(
+                f"Pixel sampling '{config.strategy}' needs foreground masks, and this data has none; "
+                "use --pipeline.datamanager.pixel-sampler.strategy uniform."
+            )
+        counts = store.foreground_offsets.diff()[self.order]
+        self.foreground_end = counts.cumsum(0)
+        last_image = self.first_image + images_per_frame - 1
+        self.frame_end = self.foreground_end[last_image]
+        self.frame_start = torch.cat([self.frame_end.new_zeros(1), self.frame_end[:-1]])
+
+    def sample_indices(self) -> Tensor:
+        """Pixel indices of one batch.
+
+        Returns:
+            int64 ``(num_rays_per_batch, 3)``: image, row, column; ordered by frame with ``frame_balanced``.
+        """
+        num_rays = self.num_rays_per_batch
+        if self.config.strategy == "uniform":
+            return self._uniform(self._random_frames(num_rays))
+        num_foreground = round(self.config.foreground_fraction * num_rays)
+        if self.config.strategy == "foreground_balanced":
+            frames = self._random_frames(num_rays)
+            return torch.cat([self._foreground(None, num_foreground), self._background(frames[num_foreground:])])
+        frames = self._balanced_frames(num_rays)
+        # A frame's rays alternate between foreground and background in the wanted proportion.
+        position = torch.arange(num_rays)
+        fraction = self.config.foreground_fraction
+        is_foreground = ((position + 1) * fraction).floor() > (position * fraction).floor()
+        indices = torch.empty(num_rays, 3, dtype=torch.long)
+        indices[is_foreground] = self._foreground(frames[is_foreground], int(is_foreground.sum()))
+        indices[~is_foreground] = self._background(frames[~is_foreground])
+        return indices
+
+    def _random_frames(self, count: int) -> Tensor:
+        """Frames in proportion to their images."""
+        images = torch.randint(len(self.order), (count,))
+        return torch.searchsorted(self.first_image, images, right=True) - 1
+
+    def _balanced_frames(self, count: int) -> Tensor:
+        """Every frame equally often, in order; a random choice of frames receives what does not divide."""
+        repeats = torch.full((self.num_frames,), count // self.num_frames)
+        repeats[torch.randperm(self.num_frames)[: count % self.num_frames]] += 1
+        return torch.repeat_interleave(torch.arange(self.num_frames), repeats)
+
+    def _uniform(self, frames: Tensor) -> Tensor:
+        """A uniform pixel of a random image of each given frame."""
+        offset = (torch.rand(len(frames)) * self.images_per_frame[frames]).long()
+        images = self.order[self.first_image[frames] + offset]
+        pixels = (torch.rand(len(frames), 2) * self.store.image_sizes[images]).long()
+        return torch.cat([images[:, None], pixels], dim=-1)
+
+    def _foreground(self, frames: Tensor | None, count: int) -> Tensor:
+        """A uniform foreground pixel of each given frame (of all, when None); uniform pixels where there is none."""
+        if frames is None:
+            start, end = torch.zeros(count, dtype=torch.long), self.foreground_end[-1].expand(count)
+        else:
+            start, end = self.frame_start[frames], self.frame_end[frames]
+        position = start + (torch.rand(count, dtype=torch.float64) * (end - start)).long()
+        slot = torch.searchsorted(self.foreground_end, position, right=True).clamp(max=len(self.order) - 1)
+        images = self.order[slot]
+        within = position - (self.foreground_end[slot] - self.store.foreground_offsets.diff()[images])
+        flat = self.store.foreground_flat[
+            (self.store.foreground_offsets[images] + within).clamp(max=max(len(self.store.foreground_flat) - 1, 0))
+        ].long()
+        widths = self.store.image_sizes[images, 1]
+        indices = torch.stack([images, flat // widths, flat % widths], dim=-1)
+        empty = end <= start
+        if bool(empty.any()):
+            indices[empty] = self._uniform(self._random_frames(int(empty.sum())) if frames is None else frames[empty])
+        return indices
+
+    def _background(self, frames: Tensor) -> Tensor:
+        """A uniform background pixel of each given frame, by rejection; any pixel where a frame has hardly any."""
+        indices = self._uniform(frames)
+        rejected = torch.arange(len(indices))
+        for _ in range(REJECTION_ROUNDS):
+            mask = self.store.gather(indices[rejected])["fg_mask"][:, 0]
+            rejected = rejected[mask.to(rejected.device) > 0.5]
+            if not len(rejected):
+                break
+            indices[rejected] = self._uniform(frames[rejected])
+        return indices

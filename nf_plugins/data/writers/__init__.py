@@ -1,0 +1,1 @@
+"""Writers of the on-disk layouts that our dataparsers read."""

@@ -1,0 +1,109 @@
+"""Learning-rate schedules that end at a stated rate and stay there.
+
+They return Python floats. nerfstudio's own cosine and exponential schedules return NumPy scalars, which end up in the
+optimiser's state and make its checkpoints unreadable for ``torch.load`` with ``weights_only=True``, the default since
+torch 2.6.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from nf_plugins.errors import InputError
+
+
+def schedule_progress(step: int, warmup_steps: int, max_steps: int) -> float:
+    """How far the decay is at ``step``: 0 up to the end of the warm-up, 1 from ``max_steps`` on."""
+    return min(max((step - warmup_steps) / (max_steps - warmup_steps), 0.0), 1.0)
+
+
+def warmup_factor(step: int, warmup_steps: int) -> float:
+    """Linear rise to 1 at ``warmup_steps``; its first value is not 0, so that no step is wasted."""
+    return min((step + 1) / (warmup_steps + 1), 1.0)
+
+
+def cosine_learning_rate(progress: float, lr_init: float, lr_final: float) -> float:
+    """Half a cosine wave from ``lr_init`` (progress 0) to ``lr_final`` (progress 1)."""
+    return lr_final + (lr_init - lr_final) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def exponential_learning_rate(progress: float, lr_init: float, lr_final: float) -> float:
+    """A straight line in the logarithm from ``lr_init`` (progress 0) to ``lr_final`` (progress 1)."""
+    return math.exp((1.0 - progress) * math.log(lr_init) + progress * math.log(lr_final))
+
+
+@dataclass
+class CosineToFinalSchedulerConfig(SchedulerConfig):
+    """Half a cosine wave from the optimiser's rate to a final rate, one value a step, constant afterwards."""
+
+    _target: type = field(default_factory=lambda: CosineToFinalScheduler)
+    """Class to instantiate."""
+    lr_final: float = 1e-5
+    """Learning rate at max_steps and after."""
+    max_steps: int = 100_000
+    """Step at which lr_final is reached."""
+    warmup_steps: int = 0
+    """Steps at the start over which the rate rises linearly to that of the optimiser."""
+
+
+@dataclass
+class ExponentialToFinalSchedulerConfig(SchedulerConfig):
+    """Exponential decay from the optimiser's rate to a final rate, one value a step, constant afterwards."""
+
+    _target: type = field(default_factory=lambda: ExponentialToFinalScheduler)
+    """Class to instantiate."""
+    lr_final: float = 1e-5
+    """Learning rate at max_steps and after; greater than zero."""
+    max_steps: int = 100_000
+    """Step at which lr_final is reached."""
+    warmup_steps: int = 0
+    """Steps at the start over which the rate rises linearly to that of the optimiser."""
+
+
+class CosineToFinalScheduler(Scheduler):
+    """Cosine decay to a final rate; see its config."""
+
+    config: CosineToFinalSchedulerConfig
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LRScheduler:
+        config = self.config
+        _check_steps(config.max_steps, config.warmup_steps)
+
+        def factor(step: int) -> float:
+            progress = schedule_progress(step, config.warmup_steps, config.max_steps)
+            rate = cosine_learning_rate(progress, lr_init, config.lr_final)
+            return warmup_factor(step, config.warmup_steps) * rate / lr_init
+
+        return LambdaLR(optimizer, lr_lambda=factor)
+
+
+class ExponentialToFinalScheduler(Scheduler):
+    """Exponential decay to a final rate; see its config."""
+
+    config: ExponentialToFinalSchedulerConfig
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LRScheduler:
+        config = self.config
+        _check_steps(config.max_steps, config.warmup_steps)
+        if config.lr_final <= 0.0:
+            raise InputError(f"lr_final of the exponential schedule is {config.lr_final}, expected a positive rate.")
+
+        def factor(step: int) -> float:
+            progress = schedule_progress(step, config.warmup_steps, config.max_steps)
+            rate = exponential_learning_rate(progress, lr_init, config.lr_final)
+            return warmup_factor(step, config.warmup_steps) * rate / lr_init
+
+        return LambdaLR(optimizer, lr_lambda=factor)
+
+
+def _check_steps(max_steps: int, warmup_steps: int) -> None:
+    if not 0 <= warmup_steps < max_steps:
+        raise InputError(
+            f"The learning-rate schedule has warmup_steps {warmup_steps} and max_steps {max_steps}, "
+            "expected 0 <= warmup_steps < max_steps."
+        )

@@ -1,0 +1,310 @@
+"""Image metrics of a trained run on one split: per image, per frame, per camera and in the mean."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import torch
+from nerfstudio.utils.rich_utils import CONSOLE
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from nf_plugins.errors import InputError
+from nf_plugins.evaluation.image_metrics import mask_iou, masked_ssim, psnr, ssim
+from nf_plugins.evaluation.lpips import LazyLPIPS
+from nf_plugins.evaluation.protocol import protocol_block
+from nf_plugins.exporters.atomic_files import atomic_path, check_writable, write_json
+from nf_plugins.field_components.frame_times import frame_ids_from_times
+
+Split = Literal["train", "val", "test"]
+MaskChoice = Literal["full", "foreground", "both"]
+
+FULL_METRICS = ("psnr", "ssim", "lpips")
+FOREGROUND_METRICS = ("psnr_fg", "ssim_fg", "lpips_fg", "mask_iou")
+METRICS = FULL_METRICS + FOREGROUND_METRICS
+
+_shared_lpips = LazyLPIPS()
+
+
+class ImageIdentity(TypedDict):
+    """Which image a row of results is about; None for what the dataset does not say."""
+
+    image_index: int
+    file_name: str
+    camera_id: int | None
+    time: float | None
+    frame_id: int | None
+
+
+def evaluate_pipeline(
+    pipeline: Any,
+    config: Any,
+    step: int,
+    split: Split = "test",
+    output_path: Path | None = None,
+    *,
+    save_images_dir: Path | None = None,
+    mask: MaskChoice = "both",
+    use_lpips: bool = True,
+    checkpoint: Path | None = None,
+) -> dict[str, Any]:
+    """Render every image of a split and compare it with the truth.
+
+    Works with any nerfstudio pipeline. Foreground metrics appear where the dataset gives ``fg_mask``.
+
+    Args:
+        pipeline: A pipeline with a datamanager of the vanilla or the full-image kind.
+        config: Its TrainerConfig, for the protocol block.
+        step: Training step of the weights.
+        split: "train", "val" or "test"; read from disk when the pipeline does not hold it.
+        output_path: Where to write the result as JSON; None writes nothing.
+        save_images_dir: Folder for ``<index>_rendered.png`` and ``<index>_true.png``; None writes none.
+        mask: Metrics over whole images, over the foreground, or both.
+        use_lpips: LPIPS takes most of the time on a CPU; False leaves it out.
+        checkpoint: The file the weights came from, for the protocol block.
+
+    Returns:
+        ``{"protocol", "mean", "per_frame", "per_camera", "images"}``. A metric that is not defined for an image
+        (no mask, no LPIPS weights, image smaller than the SSIM window) is None and left out of the means.
+
+    Raises:
+        InputError: if an output cannot be written, the split holds no images, or ``mask="foreground"`` is asked of
+            data without masks.
+    """
+    for path in (output_path, save_images_dir and save_images_dir / "probe.png"):
+        if path is not None:
+            check_writable(path)
+    dataset = dataset_for_split(pipeline.datamanager, split)
+    if mask == "foreground" and "fg_mask_filenames" not in (getattr(dataset, "metadata", None) or {}):
+        raise InputError(
+            f"--mask foreground was asked for, but the {split} split of this dataset has no foreground masks; use a "
+            "dataparser that reads masks (owlii-data, dnerf-rgba-data) or --mask full."
+        )
+    names = {"full": FULL_METRICS, "foreground": FOREGROUND_METRICS, "both": METRICS}[mask]
+    lpips = _shared_lpips if use_lpips else None
+    was_training = pipeline.training
+    pipeline.eval()
+    started = time.perf_counter()
+    rows: list[dict[str, Any]] = []
+    try:
+        with progress_bar() as progress:
+            for index in progress.track(range(len(dataset)), description=f"Evaluating {split}"):
+                rendered, truth, foreground, accumulation = render_and_load(pipeline, dataset, index)
+                values = image_metrics(rendered, truth, foreground, accumulation, names=names, lpips=lpips)
+                rows.append({**image_identity(dataset, index), **values})
+                if save_images_dir is not None:
+                    save_image(save_images_dir / f"{index:05d}_rendered.png", rendered)
+                    save_image(save_images_dir / f"{index:05d}_true.png", truth)
+    finally:
+        pipeline.train(was_training)
+    result = {
+        "protocol": protocol_block(config, dataset, split, step, device=pipeline.device, checkpoint=checkpoint),
+        "mean": mean_metrics(rows),
+        "per_frame": group_metrics(rows, "frame_id" if rows[0]["frame_id"] is not None else "time"),
+        "per_camera": group_metrics(rows, "camera_id"),
+        "images": rows,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    if output_path is not None:
+        write_json(output_path, result)
+    return result
+
+
+def evaluate_run(
+    load_config: Path,
+    split: Split = "test",
+    output_path: Path | None = None,
+    *,
+    save_images_dir: Path | None = None,
+    mask: MaskChoice = "both",
+    use_lpips: bool = True,
+    mesh_frames: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Load a run from its ``config.yml`` and evaluate its newest checkpoint; see :func:`evaluate_pipeline`.
+
+    With ``mesh_frames`` the result also has ``"geometry"``: the distances of these frames' meshes to the true ones.
+    """
+    from nf_plugins.engine.load_run import load_run
+
+    if output_path is not None:
+        check_writable(output_path)
+
+    # Not "inference": nerfstudio's own dataparsers then ignore the downscaling that the run was trained with.
+    config, pipeline, checkpoint, step = load_run(load_config, test_mode="val" if split == "val" else "test")
+    result = evaluate_pipeline(
+        pipeline,
+        config,
+        step,
+        split,
+        save_images_dir=save_images_dir,
+        mask=mask,
+        use_lpips=use_lpips,
+        checkpoint=checkpoint,
+    )
+    if mesh_frames:
+        from nf_plugins.evaluation.evaluate_geometry import evaluate_geometry
+
+        result["geometry"] = evaluate_geometry(pipeline, mesh_frames)
+    if output_path is not None:
+        write_json(output_path, result)
+    return result
+
+
+def dataset_for_split(datamanager: Any, split: Split) -> Any:
+    """The dataset of a split: one that the datamanager holds, else a new one of the same class.
+
+    Raises:
+        InputError: if the split holds no images.
+    """
+    if split == "train":
+        dataset = datamanager.train_dataset
+    elif split == getattr(datamanager, "test_split", None):
+        dataset = datamanager.eval_dataset
+    else:
+        outputs = datamanager.dataparser.get_dataparser_outputs(split=split)
+        scale_factor = getattr(datamanager.config, "camera_res_scale_factor", 1.0)
+        dataset = type(datamanager.train_dataset)(dataparser_outputs=outputs, scale_factor=scale_factor)
+    if len(dataset) == 0:
+        raise InputError(f"The {split} split of {datamanager.config.data} holds no images; choose another --split.")
+    return dataset
+
+
+@torch.no_grad()
+def render_and_load(pipeline: Any, dataset: Any, index: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Render one dataset camera and load what it should show.
+
+    Returns:
+        On the pipeline's device: rendered and true image (H, W, 3) in [0, 1], foreground mask and rendered
+        accumulation (H, W, 1), each None where there is none.
+    """
+    device = pipeline.device
+    outputs = pipeline.model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(device))
+    batch = dataset[index]
+    truth = composite(batch["image"].to(device), pipeline.model).clamp(0.0, 1.0)
+    rendered = outputs["rgb"][..., :3].to(device).clamp(0.0, 1.0)
+    foreground = batch["fg_mask"].to(device) if "fg_mask" in batch else None
+    accumulation = outputs["accumulation"].to(device) if "accumulation" in outputs else None
+    return rendered, truth, foreground, accumulation
+
+
+def truth_of(dataset: Any, index: int, pipeline: Any) -> Tensor:
+    """What a dataset's image shows, (H, W, 3), on the pipeline's device."""
+    return composite(dataset[index]["image"].to(pipeline.device), pipeline.model)
+
+
+def composite(image: Tensor, model: Any) -> Tensor:
+    """Turn a dataset's image into float (H, W, 3); RGBA goes onto the model's own background, else onto white."""
+    if not image.is_floating_point():
+        image = image.float() / 255.0
+    if image.shape[-1] == 3:
+        return image
+    renderer = getattr(model, "renderer_rgb", None)
+    if renderer is not None:
+        return renderer.blend_background(image)
+    alpha = image[..., 3:]
+    return image[..., :3] * alpha + (1.0 - alpha)
+
+
+def image_metrics(
+    rendered: Tensor,
+    truth: Tensor,
+    foreground: Tensor | None,
+    accumulation: Tensor | None,
+    *,
+    names: Sequence[str] = METRICS,
+    lpips: LazyLPIPS | None = None,
+) -> dict[str, float | None]:
+    """All metrics of one image that are named and defined; the others are None.
+
+    Args:
+        rendered: Image (H, W, 3), clipped to [0, 1] here.
+        truth: Image (H, W, 3), likewise.
+        foreground: Mask (H, W, 1), or None.
+        accumulation: Rendered opacity (H, W, 1), or None.
+        names: Which of ``METRICS`` to compute.
+        lpips: None leaves both LPIPS metrics out.
+    """
+    rendered, truth = rendered.clamp(0.0, 1.0), truth.clamp(0.0, 1.0)
+    values: dict[str, float | None] = dict.fromkeys(names)
+    has_foreground = foreground is not None and bool((foreground > 0.5).any())
+    if "psnr" in values:
+        values["psnr"] = psnr(rendered, truth)
+        values["ssim"] = ssim(rendered, truth)
+        values["lpips"] = lpips(rendered, truth) if lpips is not None else None
+    if "psnr_fg" in values and foreground is not None:
+        if has_foreground:
+            values["psnr_fg"] = psnr(rendered, truth, foreground)
+            values["ssim_fg"] = masked_ssim(rendered, truth, foreground)
+            values["lpips_fg"] = lpips(rendered, truth, foreground) if lpips is not None else None
+        if accumulation is not None:
+            values["mask_iou"] = mask_iou(accumulation, foreground)
+    return values
+
+
+def image_identity(dataset: Any, index: int) -> ImageIdentity:
+    """File name, camera, time and frame of a dataset's image."""
+    cameras, metadata = dataset.cameras, getattr(dataset, "metadata", None) or {}
+    image_time = None if cameras.times is None else cameras.times[index].flatten()[:1]
+    frame_times = metadata.get("frame_times")
+    frame_id = None
+    if image_time is not None and frame_times is not None:
+        frame_id = int(frame_ids_from_times(image_time.cpu(), frame_times.cpu())[0])
+    camera_ids = (cameras.metadata or {}).get("camera_id")
+    filename = Path(dataset.image_filenames[index])
+    return {
+        "image_index": index,
+        "file_name": "/".join(filename.parts[-3:]),
+        "camera_id": None if camera_ids is None else int(camera_ids[index].flatten()[0]),
+        "time": None if image_time is None else float(image_time[0]),
+        "frame_id": frame_id,
+    }
+
+
+def mean_metrics(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """Mean of every metric over the rows in which it is defined; None where it is defined in none."""
+    means: dict[str, float | None] = {}
+    for name in METRICS:
+        if any(name in row for row in rows):
+            values = [row[name] for row in rows if row.get(name) is not None]
+            means[name] = sum(values) / len(values) if values else None
+    return means
+
+
+def group_metrics(rows: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Mean metrics of the rows that share a value of ``key``, in its order; rows without the value take no part."""
+    groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row[key] is not None:
+            groups[row[key]].append(row)
+    results = []
+    for value in sorted(groups):
+        entry: dict[str, Any] = {key: value}
+        if key == "frame_id":
+            entry["time"] = groups[value][0]["time"]
+        results.append({**entry, "num_images": len(groups[value]), **mean_metrics(groups[value])})
+    return results
+
+
+def save_image(path: Path, image: Tensor) -> None:
+    """Write a float image (H, W, 3) in [0, 1] as an 8-bit PNG, atomically."""
+    from PIL import Image
+
+    pixels = (image.detach().cpu().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).numpy()
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
+
+
+def progress_bar() -> Progress:
+    """The bar that every command of this package shows on work over a known number of items."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=CONSOLE,
+    )

@@ -1,0 +1,116 @@
+"""The signed-distance and colour networks that all dynamic ResFields methods share."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nf_plugins.field_components.frame_batch import FrameBatch
+from nf_plugins.field_components.residual_linear import ResFieldLinear
+
+SOFTPLUS_BETA = 100.0
+
+
+class SDFNetwork(nn.Module):
+    """MLP from encoded points to a signed distance and a feature, starting as a sphere.
+
+    Geometric initialisation (Atzmon & Lipman 2020): the raw coordinates carry a sphere of ``initial_radius``; every
+    other input column of the first and of the skip layer starts at zero. Negative inside.
+
+    Args:
+        num_position_features: Width of the encoded position; its first three columns are the raw coordinates.
+        num_hyper_features: Width of what is concatenated to it (encoded time, ambient coordinates, codes).
+        num_layers: Hidden layers.
+        hidden_dim: Width of the hidden layers.
+        feature_dim: Width of the feature beside the distance.
+        skip_layer: Layer whose input is ``[hidden, input] / sqrt(2)``; the layer before it is narrower by the input.
+        residual_layers: Layers (0 is the input layer) with a residual per frame.
+        num_frames: Number of training frames.
+        residual_rank: Rank of the residuals.
+        residual_mode: Coefficient mode of the residuals.
+        num_coefficients: Rows of the coefficient tables, default one per frame.
+        initial_radius: Radius of the starting sphere, scene units.
+    """
+
+    def __init__(
+        self,
+        num_position_features: int,
+        num_hyper_features: int,
+        *,
+        num_layers: int = 8,
+        hidden_dim: int = 128,
+        feature_dim: int = 128,
+        skip_layer: int = 4,
+        residual_layers: tuple[int, ...] = (),
+        num_frames: int = 1,
+        residual_rank: int = 10,
+        residual_mode: Literal["lookup", "interpolation"] = "lookup",
+        num_coefficients: int | None = None,
+        initial_radius: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.in_dim = num_position_features + num_hyper_features
+        self.skip_layer = skip_layer
+        self.layers = nn.ModuleList()
+        for layer in range(num_layers + 1):
+            in_dim = self.in_dim if layer == 0 else hidden_dim
+            out_dim = hidden_dim - self.in_dim if layer == skip_layer - 1 else hidden_dim
+            out_dim = 1 + feature_dim if layer == num_layers else out_dim
+            if layer in residual_layers:
+                linear: nn.Linear = ResFieldLinear(
+                    in_dim,
+                    out_dim,
+                    num_frames=num_frames,
+                    rank=residual_rank,
+                    mode=residual_mode,
+                    num_coefficients=num_coefficients,
+                )
+            else:
+                linear = nn.Linear(in_dim, out_dim)
+            self.layers.append(linear)
+        self._initialise_as_sphere(initial_radius)
+
+    @torch.no_grad()
+    def _initialise_as_sphere(self, radius: float) -> None:
+        for index, layer in enumerate(self.layers):
+            assert isinstance(layer, nn.Linear)
+            out_dim, in_dim = layer.weight.shape
+            layer.bias.zero_()
+            if index == len(self.layers) - 1:
+                layer.weight.normal_(math.sqrt(math.pi) / math.sqrt(in_dim), 1e-4)
+                layer.bias.fill_(-radius)
+                continue
+            layer.weight.normal_(0.0, math.sqrt(2) / math.sqrt(out_dim))
+            if index == 0:
+                layer.weight[:, 3:] = 0
+            elif index == self.skip_layer:
+                layer.weight[:, in_dim - self.in_dim + 3 :] = 0
+
+    def forward(self, encoded: Tensor, frames: FrameBatch) -> Tensor:
+        """Evaluates points grouped by frame.
+
+        Args:
+            encoded: ``[encoded position, hyper features]``, shape ``(G, P, in_dim)``.
+            frames: Frames of the G groups.
+
+        Returns:
+            Signed distance (scene units) and feature, ``(G, P, 1 + feature_dim)``.
+        """
+        hidden = encoded
+        for index, layer in enumerate(self.layers):
+            if index == self.skip_layer:
+                hidden = torch.cat([hidden, encoded], dim=-1) / math.sqrt(2)
+            hidden = layer(hidden, frames) if isinstance(layer, ResFieldLinear) else layer(hidden)
+            if index < len(self.layers) - 1:
+                hidden = nn.functional.softplus(hidden, beta=SOFTPLUS_BETA)
+        return hidden
+
+
+class ColorNetwork(nn.Sequential):
+    """Two-layer MLP from the geometry feature ``(*batch, feature_dim)`` to RGB in [0, 1]; sees no view direction."""
+
+    def __init__(self, feature_dim: int = 128, hidden_dim: int = 128) -> None:
+        super().__init__(nn.Linear(feature_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, 3), nn.Sigmoid())

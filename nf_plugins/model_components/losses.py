@@ -1,0 +1,69 @@
+"""Losses of the dynamic surface methods (ResFields, Sec. 4; weights in the method configs)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SMALLEST_OPACITY = 1e-3
+
+
+def foreground_l1_loss(predicted: Tensor, target: Tensor, fg_mask: Tensor) -> Tensor:
+    """Mean absolute colour error over the foreground, weighted by the mask.
+
+    Args:
+        predicted: RGB ``(R, 3)``.
+        target: RGB ``(R, 3)``.
+        fg_mask: Foreground mask in [0, 1], ``(R, 1)``.
+
+    Returns:
+        Scalar; 0 for a batch without foreground.
+    """
+    return (fg_mask * (predicted - target).abs()).sum() / (3 * fg_mask.sum()).clamp(min=1e-6)
+
+
+def mask_cross_entropy_loss(opacity: Tensor, fg_mask: Tensor) -> Tensor:
+    """Binary cross entropy between rendered opacity, clipped to [1e-3, 1 - 1e-3], and the thresholded mask.
+
+    Args:
+        opacity: ``(R, 1)``.
+        fg_mask: Foreground mask in [0, 1], ``(R, 1)``.
+    """
+    clipped = opacity.clamp(SMALLEST_OPACITY, 1 - SMALLEST_OPACITY)
+    return torch.nn.functional.binary_cross_entropy(clipped, (fg_mask > 0.5).to(clipped.dtype))
+
+
+def eikonal_loss(gradient: Tensor) -> Tensor:
+    """Mean squared deviation of the gradient norm from 1; ``gradient`` is ``(*batch, 3)``."""
+    return ((gradient.norm(dim=-1) - 1) ** 2).mean()
+
+
+def depth_l1_loss(predicted: Tensor, target: Tensor, fg_mask: Tensor | None) -> Tensor:
+    """Mean absolute error of the ray distance where both distances are positive and the ray is foreground.
+
+    Args:
+        predicted: Rendered ray distance ``(R, 1)``, scene units.
+        target: Measured ray distance ``(R, 1)``, scene units; 0 means not measured.
+        fg_mask: Foreground mask ``(R, 1)``; None counts every ray.
+
+    Returns:
+        Scalar; 0 for a batch without a valid ray.
+    """
+    valid = (target > 0) & (predicted > 0)
+    if fg_mask is not None:
+        valid = valid & (fg_mask > 0)
+    weight = valid.to(predicted.dtype)
+    return (weight * (predicted - target).abs()).sum() / weight.sum().clamp(min=1)
+
+
+def sparsity_loss(on_rays: Tensor, in_space: Tensor) -> Tensor:
+    """Pushes surfaces away from where nothing asks for them (SparseNeuS, Long et al. 2022, with ResFields' weights).
+
+    Args:
+        on_rays: Signed distances at ray samples, any shape.
+        in_space: Signed distances at uniform random points, any shape.
+
+    Returns:
+        ``(mean exp(-1000 |s|) + mean exp(-100 |s|)) / 2`` of the two, a scalar.
+    """
+    return 0.5 * (torch.exp(-1000 * on_rays.abs()).mean() + torch.exp(-100 * in_space.abs()).mean())

@@ -1,0 +1,63 @@
+"""Carving empty space from foreground masks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+
+def project_points(camera: Cameras, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixel coordinates of scene points in one pinhole camera (OpenGL axes, half-pixel centres, no distortion).
+
+    Args:
+        camera: A single camera (batch shape ``()``).
+        points: ``(N, 3)``, scene units.
+
+    Returns:
+        Columns x, rows y (both ``(N,)``, pixels) and the depth along the viewing axis ``(N,)``; x and y mean nothing
+        where the depth is not positive.
+    """
+    rotation, position = camera.camera_to_worlds[:3, :3], camera.camera_to_worlds[:3, 3]
+    local = (points - position) @ rotation
+    depth = -local[:, 2]
+    safe_depth = depth.clamp(min=1e-6)
+    x = camera.fx * local[:, 0] / safe_depth + camera.cx
+    y = -camera.fy * local[:, 1] / safe_depth + camera.cy
+    return x, y, depth
+
+
+def cells_inside_silhouette(camera: Cameras, mask: Tensor, centers: Tensor, radius: float) -> Tensor:
+    """Which cells may touch the silhouette of one view; cells that the view does not see may.
+
+    The mask is dilated by the pixels that the nearest cell's radius covers, so a cell is excluded only when all of it
+    projects to background.
+
+    Args:
+        camera: A single camera (batch shape ``()``).
+        mask: Foreground mask ``(H, W)``, bool.
+        centers: Cell centres ``(N, 3)``, scene units.
+        radius: Half diagonal of a cell, scene units.
+
+    Returns:
+        bool ``(N,)``.
+    """
+    height, width = mask.shape
+    x, y, depth = project_points(camera, centers)
+    in_front = depth > radius
+    if not bool(in_front.any()):
+        return torch.ones_like(in_front)
+    nearest = float(depth[in_front].min())
+    focal = float(torch.maximum(camera.fx, camera.fy))
+    # One further pixel for the mask's own resolution, and the growth of a sphere's image away from the axis.
+    dilation = math.ceil(1.2 * focal * radius / nearest) + 1
+    dilated = mask[None, None].float()
+    for kernel in ((2 * dilation + 1, 1), (1, 2 * dilation + 1)):
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        dilated = torch.nn.functional.max_pool2d(dilated, kernel, stride=1, padding=padding)
+    column, row = x.floor().long(), y.floor().long()
+    seen = in_front & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    inside = dilated[0, 0][row.clamp(0, height - 1), column.clamp(0, width - 1)] > 0
+    return inside | ~seen

@@ -1,0 +1,154 @@
+"""What every dynamic method shares: times, requirements, wrong checkpoints, metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+
+from nf_plugins.errors import InputError
+
+DATAPARSERS_WITH = {
+    "frame_times": "owlii-data, dnerf-rgba-data",
+    "fg_mask_filenames": "owlii-data, dnerf-rgba-data",
+    "depth_filenames": "owlii-data",
+}
+"""For each kind of input that a method may need, the dataparsers that can give it."""
+INPUT_NAMES = {"frame_times": "a time per image", "fg_mask_filenames": "foreground masks", "depth_filenames": "depth"}
+
+
+def require_inputs(method: str, metadata: dict[str, Any], keys: list[str]) -> None:
+    """Raises an InputError that names the first key missing in a dataparser's metadata and who provides it."""
+    for key in keys:
+        if metadata.get(key) is None:
+            source = metadata.get("dataparser_name", "the chosen dataparser")
+            raise InputError(
+                f"{method} needs {INPUT_NAMES[key]} (metadata '{key}'), which {source} did not give for this data; "
+                f"dataparsers that can: {DATAPARSERS_WITH[key]}."
+            )
+
+
+@dataclass
+class DynamicModelConfig(ModelConfig):
+    """Fields that all dynamic methods share."""
+
+    _target: type = field(default_factory=lambda: DynamicModel)
+    """Target class to instantiate."""
+    default_time: float | None = None
+    """Time in [0, 1] given to rays that carry none (stock ns-export); without it such rays are an error."""
+
+
+class DynamicModel(Model):
+    """Base of the dynamic methods.
+
+    Attributes:
+        frame_times: Training times ``(T,)``.
+        scene_aabb: Lower and upper corner of the scene ``(2, 3)``, scene units.
+        background_color: Colour ``(3,)`` that the data's images are composited on.
+    """
+
+    config: DynamicModelConfig
+    frame_times: Tensor
+    scene_aabb: Tensor
+    background_color: Tensor
+
+    def populate_modules(self) -> None:
+        """Registers what the dataparser says of time, space and background."""
+        self.metadata: dict[str, Any] = self.kwargs.get("metadata") or {}
+        require_inputs(type(self).__name__, self.metadata, ["frame_times"])
+        background = self.metadata.get("background_color")
+        self.register_buffer("frame_times", self.metadata["frame_times"].float())
+        self.register_buffer("scene_aabb", self.metadata.get("scene_aabb", self.scene_box.aabb).float())
+        self.register_buffer("background_color", torch.ones(3) if background is None else background.float())
+        self._said_default_time = False
+        self._lpips: Any = None
+
+    def required_inputs(self) -> list[str]:
+        """Metadata keys without which training makes no sense; checked before step 0."""
+        return []
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Checks the inputs; subclasses add their callbacks."""
+        require_inputs(type(self).__name__, self.metadata, self.required_inputs())
+        return []
+
+    def ray_times(self, ray_bundle: RayBundle) -> Tensor:
+        """Times of rays ``(*batch, 1)``; the configured default, said once, where the rays carry none.
+
+        Raises:
+            InputError: Rays without times and no default.
+        """
+        if ray_bundle.times is not None:
+            return ray_bundle.times
+        if self.config.default_time is None:
+            raise InputError(
+                "This scene moves and the rays carry no time (ns-export and ns-render interpolate send none): use "
+                "nf-render or nf-export, which do, or set --pipeline.model.default-time in [0, 1]."
+            )
+        if not self._said_default_time:
+            CONSOLE.print(f"Rays without time are rendered at default_time = {self.config.default_time}.")
+            self._said_default_time = True
+        return torch.full_like(ray_bundle.origins[..., :1], self.config.default_time)
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Loads a checkpoint of this very model.
+
+        Raises:
+            InputError: Another method, encoding or size: nerfstudio would silently load what fits.
+        """
+        own = self.state_dict()
+        problems = [f"lacks '{key}'" for key in own if key not in state_dict]
+        problems += [f"has '{key}'" for key in state_dict if key not in own]
+        problems += [
+            f"has '{key}' of shape {tuple(state_dict[key].shape)} instead of {tuple(value.shape)}"
+            for key, value in own.items()
+            if key in state_dict and state_dict[key].shape != value.shape
+        ]
+        if problems:
+            more = f" and {len(problems) - 1} more differences" if len(problems) > 1 else ""
+            raise InputError(
+                f"The checkpoint is of another method or size than {type(self).__name__} as configured: it "
+                f"{problems[0]}{more}; load it with the config.yml that lies beside it."
+            )
+        return super().load_state_dict(state_dict, strict=True, assign=assign)
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Metrics of one evaluation image, full and over the foreground, and pictures side by side.
+
+        Args:
+            outputs: What ``get_outputs_for_camera`` returned, ``(H, W, C)``.
+            batch: The image's entry of the dataset.
+
+        Returns:
+            psnr, ssim (and lpips when its weights can be had), ``*_fg`` with masks; pictures ``(H, W, 3)``.
+        """
+        from nf_plugins.evaluation.evaluate import image_metrics
+
+        true_image = batch["image"].to(outputs["rgb"])
+        fg_mask = batch["fg_mask"].to(true_image) if "fg_mask" in batch else None
+        values = image_metrics(outputs["rgb"], true_image, fg_mask, outputs.get("accumulation"), lpips=self.lpips)
+        metrics = {name: value for name, value in values.items() if value is not None}
+        images = {"img": torch.cat([true_image, outputs["rgb"]], dim=1)}
+        for name in ("normal_rgb", "accumulation"):
+            if name in outputs:
+                images[name] = outputs[name].expand(-1, -1, 3)
+        return metrics, images
+
+    @property
+    def lpips(self) -> Any:
+        """The LPIPS metric, built at first use."""
+        if self._lpips is None:
+            from nf_plugins.evaluation.lpips import LazyLPIPS
+
+            self._lpips = LazyLPIPS()
+        return self._lpips

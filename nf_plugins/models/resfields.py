@@ -1,0 +1,311 @@
+"""Dynamic surfaces from a few views: residual neural fields with a signed distance and colour (ResFields, ICLR 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from nerfstudio.cameras.rays import RayBundle, RaySamples
+from nerfstudio.configs.config_utils import to_immutable_dict
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.model_components.ray_samplers import UniformSampler
+from torch import Tensor
+from torch.nn import Parameter
+
+from nf_plugins.field_components.frame_batch import FrameBatch, RowGroups, group_rows
+from nf_plugins.field_components.frame_times import frame_ids_from_times
+from nf_plugins.fields.temporal_sdf_field import EncodedTime, TemporalSDFField, TemporalSDFFieldConfig
+from nf_plugins.model_components import losses
+from nf_plugins.model_components.box_collider import BoxCollider
+from nf_plugins.model_components.occupied_sampler import OccupiedSampler
+from nf_plugins.model_components.temporal_occupancy import TemporalOccupancyGrid
+from nf_plugins.models.dynamic_model import DynamicModel, DynamicModelConfig
+from nf_plugins.models.occupancy_schedule import OccupancySchedule, OccupancyScheduleConfig
+from nf_plugins.models.temporal_surface import TemporalSurface
+
+
+@dataclass
+class ResFieldsModelConfig(DynamicModelConfig):
+    """T-NeRF on a signed-distance field, with residual layers; skips empty space unless told otherwise."""
+
+    _target: type = field(default_factory=lambda: ResFieldsModel)
+    """Target class to instantiate."""
+    sdf_field: TemporalSDFFieldConfig = field(default_factory=TemporalSDFFieldConfig)
+    """Networks; --pipeline.model.sdf-field.residual-layers chooses the layers with residuals."""
+    num_samples: int = 24
+    """Samples per training ray, placed in its occupied part (in the whole box without occupancy)."""
+    num_eval_samples: int = 64
+    """Samples per rendered ray, placed likewise."""
+    occupancy: OccupancyScheduleConfig = field(default_factory=OccupancyScheduleConfig)
+    """Skipping of empty space."""
+    eikonal_fraction: float = 0.1
+    """Share of the samples, chosen at random, at which the eikonal term is estimated."""
+    box_margin: float = 0.01
+    """Rays are cut by the scene box enlarged by this, scene units."""
+    encoding_annealing_steps: int = 50000
+    """Steps over which the frequencies of all encodings fade in; 0 starts with all of them."""
+    training_background: Literal["black", "white", "random"] = "black"
+    """Background that masked training images and renders are composited on; evaluation uses the data's own."""
+    loss_coefficients: dict[str, float] = to_immutable_dict(
+        {"rgb": 1.0, "mask": 0.1, "eikonal": 0.1, "depth": 0.0, "sparsity": 0.0}
+    )
+    """Weight of each loss; 0 switches a loss off."""
+    loss_start_steps: dict[str, int] = to_immutable_dict({"rgb": 0, "mask": 0, "eikonal": 0, "depth": 0, "sparsity": 0})
+    """Step from which each loss counts."""
+    num_sparsity_points: int = 16
+    """Random points per ray, uniform in the box, of the sparsity loss; the published runs use 128."""
+    eval_weight_threshold: float = 1e-4
+    """Rendering evaluates colour and normal only at samples with more weight than this."""
+    eval_num_rays_per_chunk: int = 2048
+    """Rays per forward pass when rendering."""
+
+
+class ResFieldsModel(DynamicModel):
+    """Volume-rendered temporal signed-distance field.
+
+    Rays that cross no occupied cell are background and cost nothing. The others are grouped by time, so that each frame
+    composes its weights once.
+    """
+
+    config: ResFieldsModelConfig
+
+    def populate_modules(self) -> None:
+        """Builds the field, the occupancy and the samplers."""
+        super().populate_modules()
+        num_frames = len(self.frame_times)
+        self.field = self.build_field(num_frames)
+        self.collider = BoxCollider(self.scene_aabb, self.config.box_margin)
+        self.uniform_sampler = UniformSampler(self.config.num_samples)
+        self.occupied_sampler = OccupiedSampler(self.config.num_samples)
+        self.occupancy: TemporalOccupancyGrid | None = None
+        self.occupancy_schedule: OccupancySchedule | None = None
+        if self.config.occupancy.enabled:
+            box = torch.stack([self.collider.box[0], self.collider.box[1]])
+            self.occupancy = TemporalOccupancyGrid(box, num_frames, self.config.occupancy.resolution)
+            self.occupancy_schedule = OccupancySchedule(self.config.occupancy, self.occupancy)
+        self.step = 0
+
+    def build_field(self, num_frames: int) -> TemporalSDFField:
+        """The field of this method: observed points with encoded time beside them (T-NeRF)."""
+        hyper = EncodedTime(num_frames, self.config.sdf_field.num_time_frequencies)
+        return self.config.sdf_field.setup(num_frames=num_frames, hyper=hyper)
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """One group, as published: networks, coefficients and density width share a learning rate."""
+        return {"fields": list(self.field.parameters())}
+
+    def required_inputs(self) -> list[str]:
+        """Masks for the mask loss, depth for the depth loss."""
+        needed = {"mask": "fg_mask_filenames", "depth": "depth_filenames"}
+        return [key for loss, key in needed.items() if self.config.loss_coefficients.get(loss, 0) > 0]
+
+    def update_to_step(self, step: int) -> None:
+        """Sets everything that follows from the step alone."""
+        self.step = step
+        annealing = self.config.encoding_annealing_steps
+        self.field.alpha.fill_(1.0 if annealing == 0 else min(step / annealing, 1.0))
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Anneals the encodings and keeps the occupancy up to date."""
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
+        callbacks.append(TrainingCallback(before, lambda step: self.update_to_step(step)))
+        if self.occupancy_schedule is not None:
+            assert training_callback_attributes.pipeline is not None
+            datamanager = training_callback_attributes.pipeline.datamanager
+            schedule = self.occupancy_schedule
+            callbacks.append(TrainingCallback(before, lambda step: schedule.before_step(step, datamanager, self.field)))
+        return callbacks
+
+    def sample(self, ray_bundle: RayBundle, frame_ids: Tensor) -> tuple[RaySamples, Tensor]:
+        """Samples of the rays that can hit something.
+
+        Args:
+            ray_bundle: Rays ``(R,)`` with nears and fars.
+            frame_ids: Frame of each ray, int64 ``(R,)``.
+
+        Returns:
+            Ray samples ``(K, S)`` of K kept rays, and their rows in the bundle, int64 ``(K,)``; at least one row, so
+            that a batch always has a gradient.
+        """
+        assert ray_bundle.nears is not None and ray_bundle.fars is not None
+        num_samples = self.config.num_samples if self.training else self.config.num_eval_samples
+        if self.occupancy_schedule is None:
+            kept = (ray_bundle.fars > ray_bundle.nears)[:, 0].nonzero()[:, 0]
+            kept = kept if len(kept) else torch.zeros(1, dtype=torch.long, device=frame_ids.device)
+            return self.uniform_sampler(ray_bundle[kept], num_samples=num_samples), kept
+        occupied = self.occupancy_schedule.occupied_segments(ray_bundle, frame_ids, explore=self.training)
+        kept = occupied.any(1).nonzero()[:, 0]
+        if not len(kept):
+            kept = torch.zeros(1, dtype=torch.long, device=frame_ids.device)
+            occupied[0] = True
+        return self.occupied_sampler(ray_bundle[kept], occupied=occupied[kept], num_samples=num_samples), kept
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+        """Renders rays ``(R,)``.
+
+        Returns:
+            ``rgb`` (R, 3), ``accumulation`` (R, 1) and ``depth`` (R, 1, ray distance weighted by the samples and not
+            divided by the opacity, as published); in evaluation also ``normal`` (R, 3, scene axes, as long as the
+            opacity) and ``normal_rgb``; in training the ``foreground_rgb`` without background and what the losses need.
+        """
+        times = self.ray_times(ray_bundle)[:, 0]
+        frame_ids = frame_ids_from_times(times, self.frame_times)
+        ray_samples, kept = self.sample(ray_bundle, frame_ids)
+        groups = group_rows(times[kept], points_per_row=ray_samples.shape[1])
+        frames = FrameBatch.from_times(groups.keys, self.frame_times)
+        rendered = self.render_groups(ray_samples, groups, frames)
+        loss_inputs = rendered.pop("loss_inputs", {})
+        outputs = {
+            name: torch.zeros(len(times), value.shape[-1], device=value.device).index_copy(0, kept, value)
+            for name, value in rendered.items()
+        }
+        if self.training:
+            return {**outputs, **loss_inputs}
+        return self.finish_evaluation(outputs)
+
+    def finish_evaluation(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Adds the data's background and the picture of the normals."""
+        background = self.background_color.to(outputs["foreground_rgb"])
+        opacity = outputs["accumulation"]
+        outputs["rgb"] = outputs.pop("foreground_rgb") + (1 - opacity) * background
+        outputs["normal_rgb"] = (outputs["normal"] + opacity) / 2 + (1 - opacity) * background
+        return outputs
+
+    def render_groups(
+        self, ray_samples: RaySamples, groups: RowGroups, frames: FrameBatch
+    ) -> dict[str, Tensor | dict[str, Tensor]]:
+        """Evaluates the field at samples ``(K, S)`` grouped by time and accumulates them to rays ``(K, C)``."""
+        num_samples = ray_samples.shape[1]
+        points = groups.split(ray_samples.frustums.get_positions()).flatten(1, 2)
+        if self.training:
+            return self._render_training(ray_samples, groups, frames, points)
+        signed_distance, feature = self.field.geometry(points, frames)
+        per_ray = groups.merge(signed_distance.view(*signed_distance.shape[:1], -1, num_samples, 1))
+        weights = ray_samples.get_weights(self.field.density(per_ray))
+        merged_feature = groups.merge(feature.view(len(groups.keys), -1, num_samples, feature.shape[-1]))
+        seen = weights[..., 0] > self.config.eval_weight_threshold
+        colors = torch.zeros(*weights.shape[:2], 3, device=weights.device)
+        colors[seen] = self.field.color(merged_feature[seen])
+        normals = self._normals_at(ray_samples, groups, seen)
+        return accumulate(weights, colors, ray_samples) | {"normal": (weights * normals).sum(1)}
+
+    def _normals_at(self, ray_samples: RaySamples, groups: RowGroups, seen: Tensor) -> Tensor:
+        """Unit gradients of the distance at chosen samples, zero elsewhere, ``(K, S, 3)``."""
+        normals = torch.zeros(*seen.shape, 3, device=seen.device)
+        rows, columns = seen.nonzero(as_tuple=True)
+        if not len(rows):
+            return normals
+        times = torch.empty(seen.shape[0], device=seen.device, dtype=groups.keys.dtype)
+        times = groups.merge(groups.keys[:, None].expand(-1, groups.capacity))
+        point_groups = group_rows(times[rows])
+        frames = FrameBatch.from_times(point_groups.keys, self.frame_times)
+        points = point_groups.split(ray_samples.frustums.get_positions()[rows, columns])
+        _, _, gradient = self.field.geometry_with_gradient(points.detach(), frames, create_graph=False)
+        normals[rows, columns] = torch.nn.functional.normalize(point_groups.merge(gradient), dim=-1)
+        return normals
+
+    def _render_training(
+        self, ray_samples: RaySamples, groups: RowGroups, frames: FrameBatch, points: Tensor
+    ) -> dict[str, Tensor | dict[str, Tensor]]:
+        """One differentiable pass; the eikonal gradient rides on it, or takes its own pass over a part of it."""
+        num_samples = ray_samples.shape[1]
+        everywhere = self.config.eikonal_fraction >= 1
+        wants_eikonal = self.loss_weight("eikonal") > 0
+        gradient: Tensor | None = None
+        if wants_eikonal and everywhere:
+            signed_distance, feature, gradient = self.field.geometry_with_gradient(points, frames, create_graph=True)
+        else:
+            signed_distance, feature = self.field.geometry(points, frames)
+            if wants_eikonal:
+                count = max(1, round(self.config.eikonal_fraction * points.shape[1]))
+                chosen = points[:, torch.randperm(points.shape[1], device=points.device)[:count]]
+                _, _, gradient = self.field.geometry_with_gradient(chosen, frames, create_graph=True)
+        colors = self.field.color(feature)
+        per_ray = groups.merge(signed_distance.view(len(groups.keys), -1, num_samples, 1))
+        ray_colors = groups.merge(colors.view(len(groups.keys), -1, num_samples, 3))
+        weights = ray_samples.get_weights(self.field.density(per_ray))
+        loss_inputs = {"signed_distance": per_ray}
+        if gradient is not None:
+            loss_inputs["gradient"] = gradient
+        if self.loss_weight("sparsity") > 0:
+            loss_inputs["random_signed_distance"] = self._random_signed_distance(groups, frames)
+        return {**accumulate(weights, ray_colors, ray_samples), "loss_inputs": loss_inputs}
+
+    def _random_signed_distance(self, groups: RowGroups, frames: FrameBatch) -> Tensor:
+        """Signed distances at uniform points of the box, with the frames of the batch's rays."""
+        count = groups.capacity * self.config.num_sparsity_points
+        unit = torch.rand(len(groups.keys), count, 3, device=self.scene_aabb.device)
+        points = self.scene_aabb[0] + unit * (self.scene_aabb[1] - self.scene_aabb[0])
+        return self.field.geometry(points, frames)[0]
+
+    def loss_weight(self, name: str) -> float:
+        """Current weight of a loss: 0 before its start step."""
+        if self.step < self.config.loss_start_steps.get(name, 0):
+            return 0.0
+        return self.config.loss_coefficients.get(name, 0.0)
+
+    def get_loss_dict(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Weighted losses of a batch; see :mod:`nf_plugins.model_components.losses`."""
+        image, fg_mask = batch["image"].to(self.device), batch.get("fg_mask")
+        opacity = outputs["accumulation"]
+        if fg_mask is None:
+            fg_mask = torch.ones_like(opacity)
+        rgb = outputs.get("rgb")
+        if rgb is None:
+            background = self.draw_background(len(opacity))
+            rgb = outputs["foreground_rgb"] + (1 - opacity) * background
+            image = image + (1 - fg_mask) * (background - self.background_color)
+        terms = {
+            "rgb": lambda: losses.foreground_l1_loss(rgb, image, fg_mask),
+            "mask": lambda: losses.mask_cross_entropy_loss(opacity, fg_mask),
+            "eikonal": lambda: losses.eikonal_loss(outputs["gradient"]) if "gradient" in outputs else opacity.sum() * 0,
+            "depth": lambda: losses.depth_l1_loss(outputs["depth"], batch["depth"], batch.get("fg_mask")),
+            "sparsity": lambda: losses.sparsity_loss(outputs["signed_distance"], outputs["random_signed_distance"])
+            if "random_signed_distance" in outputs
+            else opacity.sum() * 0,
+        }
+        return {f"{name}_loss": self.loss_weight(name) * term() for name, term in terms.items() if self.loss_weight(name)}
+
+    def draw_background(self, num_rays: int) -> Tensor:
+        """Training background of each ray ``(num_rays, 3)``."""
+        if self.config.training_background == "random":
+            return torch.rand(num_rays, 3, device=self.device)
+        value = 0.0 if self.config.training_background == "black" else 1.0
+        return torch.full((num_rays, 3), value, device=self.device)
+
+    @torch.no_grad()
+    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Foreground PSNR of the batch, density width, annealing and how much of the box is occupied."""
+        if "rgb" in outputs:
+            return {}
+        fg_mask = batch.get("fg_mask", torch.ones_like(outputs["accumulation"]))
+        target = batch["image"].to(self.device) - (1 - fg_mask) * self.background_color
+        error = (fg_mask * (outputs["foreground_rgb"] - target) ** 2).sum() / (3 * fg_mask.sum()).clamp(min=1)
+        metrics = {
+            "psnr_fg": -10 * torch.log10(error.clamp(min=1e-10)),
+            "beta": self.field.laplace_density.beta.detach(),
+            "alpha": self.field.alpha,
+        }
+        if self.occupancy is not None and self.step % 100 == 0:
+            metrics["occupied_fraction"] = self.occupancy.occupied_fraction()
+        return metrics
+
+    def surface_at(self, time: float) -> TemporalSurface:
+        """The surface and its colours at a time in [0, 1], for exporters."""
+        return TemporalSurface(self.field, self.frame_times, self.scene_aabb, time)
+
+
+def accumulate(weights: Tensor, colors: Tensor, ray_samples: RaySamples) -> dict[str, Tensor]:
+    """Sums samples ``(K, S, C)`` along rays: colour without background, opacity and ray distance ``(K, C)``."""
+    distances = (ray_samples.frustums.starts + ray_samples.frustums.ends) / 2
+    return {
+        "foreground_rgb": (weights * colors).sum(1),
+        "accumulation": weights.sum(1),
+        "depth": (weights * distances).sum(1),
+    }

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The whole suite: lint, format, types, tests. Makes .venv first if need be. Arguments go to pytest.
+set -euo pipefail
+
+# shellcheck source=scripts/environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+echo "== ruff"
+ruff check .
+ruff format --check .
+echo "== pyright"
+pyright
+echo "== pytest"
+python -m pytest "$@"

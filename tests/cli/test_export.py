@@ -1,0 +1,111 @@
+"""nf-export mesh: which times, which units, which files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import trimesh
+import tyro
+from ball_pipeline import RADIUS, BallPipeline, ball_centre, ball_config
+
+from nf_plugins.cli.export import ExportMesh
+from nf_plugins.engine import load_run as load_run_module
+from nf_plugins.errors import InputError
+
+
+@pytest.fixture
+def ball_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    config = tmp_path / "run" / "config.yml"
+    config.parent.mkdir()
+    config.write_text("a stand-in\n")
+    monkeypatch.setattr(
+        load_run_module, "load_run", lambda load_config, test_mode: (ball_config(), BallPipeline(), Path("c.ckpt"), 5)
+    )
+    return config
+
+
+def run(*arguments: object) -> None:
+    tyro.extras.subcommand_cli_from_dict({"mesh": ExportMesh}, args=["mesh", *map(str, arguments)]).main()
+
+
+def load(path: Path) -> trimesh.Trimesh:
+    mesh = trimesh.load(path, force="mesh")
+    assert isinstance(mesh, trimesh.Trimesh)
+    return mesh
+
+
+def test_meshes_move_with_time_in_world_units(ball_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "meshes"
+    run("--load-config", ball_run, "--output-dir", out, "--times", 0.0, 1.0, "--resolution", 32)
+    for time in (0.0, 1.0):
+        mesh = load(out / f"time_{time:.6f}.ply")
+        assert mesh.is_watertight
+        centre = 2.0 * ball_centre(time).numpy() + (5.0, 0.0, -1.0)
+        assert np.allclose(np.linalg.norm(mesh.vertices - centre, axis=1), 2.0 * RADIUS, atol=0.01)
+        assert np.asarray(mesh.visual.vertex_colors)[:, :3].std() > 20
+    content = json.loads((out / "meshes.json").read_text())
+    assert content["units"] == "world" and content["step"] == 5
+    assert [entry["time"] for entry in content["meshes"]] == [0.0, 1.0]
+    assert content["meshes"][0]["num_faces"] == len(load(out / "time_0.000000.ply").faces)
+
+
+def test_frames_in_scene_units_and_another_format(ball_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "meshes"
+    options = ("--resolution", 24, "--units", "scene", "--format", "glb")
+    run("--load-config", ball_run, "--output-dir", out, "--frames", 0, 3, *options)
+    assert sorted(path.name for path in out.iterdir()) == ["frame_000000.glb", "frame_000003.glb", "meshes.json"]
+    assert np.allclose(load(out / "frame_000003.glb").centroid, ball_centre(1.0).numpy(), atol=0.01)
+
+
+def test_all_frames(ball_run: Path, tmp_path: Path) -> None:
+    run("--load-config", ball_run, "--output-dir", tmp_path / "m", "--all-frames", "--resolution", 16, "--no-colors")
+    times = [entry["time"] for entry in json.loads((tmp_path / "m" / "meshes.json").read_text())["meshes"]]
+    assert times == pytest.approx([0.0, 1 / 3, 2 / 3, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--times", 0.5, 1.5), "--times: 1.5 is outside the sequence"),
+        (("--times", "nan"), "--times: nan is outside"),
+        (("--frames", 0, 4), "--frames: frame 4 is outside the sequence, expected 0 to 3"),
+        (("--frames", -1), "--frames: frame -1"),
+        ((), "exactly one of --times, --frames and --all-frames"),
+        (("--times", 0.5, "--all-frames"), "exactly one of"),
+        (("--times", 0.5, "--coarse-resolution", 999), "--coarse-resolution"),
+    ],
+)
+def test_bad_requests_are_named_and_write_nothing(ball_run: Path, tmp_path: Path, arguments, message: str) -> None:
+    out = tmp_path / "meshes"
+    with pytest.raises(InputError, match=message):
+        run("--load-config", ball_run, "--output-dir", out, *arguments)
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_a_method_without_a_surface_is_named(ball_run: Path, tmp_path: Path, monkeypatch) -> None:
+    pipeline = SimpleNamespace(model=object())
+    monkeypatch.setattr(load_run_module, "load_run", lambda load_config, test_mode: (ball_config(), pipeline, None, 0))
+    with pytest.raises(InputError, match="method ball of .* has no surface"):
+        run("--load-config", ball_run, "--output-dir", tmp_path / "meshes", "--times", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "coarse", "block_size"), [(256, None, 8), (256, 256, 1), (256, 32, 8), (100, 10, 8), (512, 64, 8)]
+)
+def test_coarse_resolution_chooses_the_block_size(resolution: int, coarse: int | None, block_size: int) -> None:
+    export = ExportMesh(Path("a"), Path("b"), resolution=resolution, coarse_resolution=coarse)
+    assert export.grid_settings().block_size == block_size
+
+
+def test_a_trained_run_gives_meshes_at_its_times(tiny_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "meshes"
+    run("--load-config", tiny_run, "--output-dir", out, "--times", 0.0, 1.0, "--resolution", 32)
+    for entry in json.loads((out / "meshes.json").read_text())["meshes"]:
+        mesh = load(out / entry["file"])
+        assert len(mesh.faces) > 50 and mesh.is_watertight
+        # World units of the tiny scene: twice the scene's, centred at (0.3, -0.2, 1.1).
+        assert np.abs(mesh.vertices - (0.3, -0.2, 1.1)).max() < 2.0

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from nf_plugins.data.synthetic.generate import SynthOptions, generate_scene, scene_request
+from nf_plugins.errors import InputError
+
+TINY = SynthOptions(num_frames=3, num_train_cameras=2, num_eval_views=2, resolution=24, num_cloud_points=50)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _options(folder: Path, **changes) -> SynthOptions:
+    return dataclasses.replace(TINY, output_dir=folder, **changes)
+
+
+@pytest.fixture(scope="module")
+def owlii(tmp_path_factory) -> Path:
+    return generate_scene(_options(tmp_path_factory.mktemp("synth") / "owlii"))
+
+
+@pytest.fixture(scope="module")
+def balls(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("balls")
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    for i in range(4):
+        stretched = np.array(ball.vertices) * [1.0 + 0.3 * i, 1.0, 1.0]
+        trimesh.Trimesh(stretched, ball.faces, process=False).export(folder / f"{i}.ply")
+    return folder
+
+
+def test_owlii_layout_is_complete(owlii):
+    names = {path.split("/")[0] for path in _contents(owlii)}
+    assert names == {"aabb.txt", "cam_test", "cam_train_0", "cam_train_1", "cloud", "mesh", "synth.json"}
+    for camera in ("cam_train_0", "cam_train_1", "cam_test"):
+        for kind in ("rgb", "mask", "depth"):
+            files = sorted(path.name for path in (owlii / camera / kind).iterdir())
+            assert files == ["000000.png", "000001.png", "000002.png"]
+            assert Image.open(owlii / camera / kind / files[0]).size == (24, 24)
+
+
+def test_same_options_give_the_same_bytes_and_another_seed_does_not(owlii, tmp_path):
+    again = generate_scene(_options(tmp_path / "again"))
+    assert _contents(again) == _contents(owlii)
+    other = _contents(generate_scene(_options(tmp_path / "other", seed=1)))
+    first = _contents(owlii)
+    assert other.keys() == first.keys()
+    assert other["cam_train_0/rgb/000000.png"] != first["cam_train_0/rgb/000000.png"]
+
+
+def test_frames_differ_and_the_subject_fills_the_image(owlii):
+    masks = [np.array(Image.open(owlii / f"cam_train_0/mask/{frame:06d}.png")) > 0 for frame in range(3)]
+    for first, second in zip(masks, masks[1:], strict=False):
+        assert (first != second).mean() > 0.02
+    rows = np.flatnonzero(masks[0].any(axis=1))
+    assert 0.45 < (rows.max() - rows.min() + 1) / 24 < 0.9
+    assert not masks[0][0].any() and not masks[0][:, 0].any()
+
+
+def test_training_cameras_stand_still_and_the_test_camera_moves(owlii):
+    for name, moves in (("cam_train_0", False), ("cam_test", True)):
+        matrices = np.load(owlii / name / "cameras_sphere.npz")
+        assert (np.abs(matrices["world_mat_0"] - matrices["world_mat_1"]).max() > 1e-6) == moves
+
+
+def test_repeated_request_does_nothing(owlii, capsys):
+    before = (owlii / "synth.json").stat().st_mtime_ns
+    generate_scene(_options(owlii))
+    assert "already holds exactly this scene" in capsys.readouterr().out
+    assert (owlii / "synth.json").stat().st_mtime_ns == before
+
+
+def test_other_request_is_refused_without_overwrite(owlii):
+    before = _contents(owlii)
+    with pytest.raises(InputError, match="--overwrite"):
+        generate_scene(_options(owlii, seed=7))
+    assert _contents(owlii) == before
+
+
+def test_overwrite_replaces(tmp_path):
+    folder = generate_scene(_options(tmp_path / "scene", num_frames=2))
+    generate_scene(_options(folder, num_frames=2, layout="dnerf", overwrite=True))
+    assert (folder / "transforms_train.json").is_file() and not (folder / "cam_test").exists()
+
+
+def test_dnerf_layout(tmp_path):
+    folder = generate_scene(_options(tmp_path / "scene", layout="dnerf"))
+    entries = {
+        split: json.loads((folder / f"transforms_{split}.json").read_text())["frames"]
+        for split in ("train", "val", "test")
+    }
+    assert [len(entries[split]) for split in entries] == [3, 2, 2]
+    train_times = [entry["time"] for entry in entries["train"]]
+    assert train_times == [0.0, 0.5, 1.0]
+    assert all(entry["time"] in train_times for split in ("val", "test") for entry in entries[split])
+    poses = np.array([entry["transform_matrix"] for split in entries for entry in entries[split]])
+    assert len(np.unique(np.round(poses[:, :3, 3], 6), axis=0)) == 7
+    rgba = np.array(Image.open(folder / "train/r_000.png"))
+    assert rgba.shape == (24, 24, 4)
+    assert ((rgba[..., 3] > 0) & (rgba[..., 3] < 255)).any()
+    assert sorted(path.name for path in (folder / "mesh").iterdir()) == ["000000.ply", "000001.ply", "000002.ply"]
+
+
+def test_mesh_sequence_scene(balls, tmp_path, capsys):
+    folder = generate_scene(_options(tmp_path / "scene", mesh_sequence=balls, frame_stride=2, num_frames=9))
+    assert "all are used" in capsys.readouterr().out
+    assert len(list((folder / "mesh").iterdir())) == 2
+    facts = json.loads((folder / "synth.json").read_text())
+    world = trimesh.load(folder / "mesh/000001.ply", process=False).vertices
+    world = world * facts["world_from_scene"][0][0] + np.array(facts["world_from_scene"])[:3, 3]
+    np.testing.assert_allclose(world, trimesh.load(balls / "2.ply", process=False).vertices, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1000.0, 1e-3])
+def test_units_that_do_not_fit_depth_are_changed_by_a_power_of_ten(balls, tmp_path, unit, capsys):
+    folder = tmp_path / "meshes"
+    folder.mkdir()
+    for path in sorted(balls.iterdir())[:2]:
+        mesh = trimesh.load(path, process=False)
+        trimesh.Trimesh(mesh.vertices * unit, mesh.faces, process=False).export(folder / path.name)
+    scene = generate_scene(_options(tmp_path / "scene", mesh_sequence=folder, num_frames=2))
+    assert "times those of the mesh files" in capsys.readouterr().out
+    scale = json.loads((scene / "synth.json").read_text())["world_from_scene"][0][0]
+    original = 1.3 * unit / 0.92
+    assert np.log10(scale / original) == pytest.approx(np.round(np.log10(scale / original)), abs=0.01)
+    raw = np.array(Image.open(scene / "cam_train_0/depth/000000.png"))
+    assert 500 < raw.max() < 65535
+
+
+def test_changed_mesh_file_is_another_request(balls):
+    files = sorted(balls.iterdir())
+    assert scene_request(TINY, files) != scene_request(TINY, files[1:])
+    assert scene_request(TINY, files) == scene_request(dataclasses.replace(TINY, output_dir=Path("x")), files)
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"num_frames": 1}, "--num-frames"),
+        ({"resolution": 0}, "--resolution"),
+        ({"num_train_cameras": 0}, "--num-train-cameras"),
+        ({"camera_distance": 0.9}, "--camera-distance"),
+        ({"field_of_view": 180.0}, "--field-of-view"),
+        ({"supersampling": 0}, "--supersampling"),
+        ({"frame_stride": 2}, "--frame-stride"),
+        ({"seed": -1}, "--seed"),
+        ({"mesh_sequence": Path("no/such/folder")}, "--mesh-sequence"),
+    ],
+)
+def test_bad_options_are_named_before_anything_is_written(tmp_path, changes, option):
+    with pytest.raises(InputError, match=option):
+        generate_scene(_options(tmp_path / "scene", **changes))
+    assert list(tmp_path.iterdir()) == []
