@@ -37,10 +37,10 @@ def mesh_distances(mesh_dir: Path, frame_times: list[float], truths: list[Path])
 
     exported = [entry for entry in json.loads((mesh_dir / "meshes.json").read_text())["meshes"] if entry["file"]]
     frames = [min(range(len(frame_times)), key=lambda i: abs(frame_times[i] - entry["time"])) for entry in exported]
-    true_meshes = {frame: trimesh.load(truths[frame], force="mesh") for frame in frames}
+    true_meshes: dict[int, Any] = {frame: trimesh.load(truths[frame], force="mesh") for frame in frames}
     rows = []
     for entry, frame in zip(exported, frames, strict=True):
-        mesh = trimesh.load(mesh_dir / entry["file"], force="mesh")
+        mesh: Any = trimesh.load(mesh_dir / entry["file"], force="mesh")
         distances = {
             str(other): compare_meshes(mesh, truth, num_samples=20_000).chamfer_l2_mean
             for other, truth in true_meshes.items()

@@ -13,7 +13,7 @@ import yaml
 from nerfstudio.configs.base_config import MachineConfig
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
-from nerfstudio.utils import comms
+from nerfstudio.utils import comms, writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
@@ -252,6 +252,7 @@ class DynamicTrainer(Trainer):
             step: the last step that was taken.
         """
         path = self.checkpoint_dir / checkpoints.checkpoint_name(step)
+        _flush_logs()
         checkpoints.save_checkpoint_atomically(self._state(step), path)
         self._good_checkpoints = [good for good in self._good_checkpoints if good != path] + [path]
         if self.config.save_only_latest_checkpoint:
@@ -268,6 +269,14 @@ class DynamicTrainer(Trainer):
             "scalers": self.grad_scaler.state_dict(),
             "random_state": checkpoints.pack_random_state(),
         }
+
+
+def _flush_logs() -> None:
+    """Put what was logged so far on disk: steps before a checkpoint are never taken, and so never logged, again."""
+    writer.write_out_storage()
+    for event_writer in writer.EVENT_WRITERS:
+        if isinstance(event_writer, writer.TensorboardWriter):
+            event_writer.tb_writer.flush()
 
 
 def _checkpoint_of_folder(folder: Path, step: int | None) -> tuple[Path, checkpoints.State]:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from nf_plugins.errors import InputError
 from nf_plugins.field_components.frame_batch import FrameBatch
 from nf_plugins.field_components.residual_linear import ResFieldLinear
 
@@ -54,6 +55,11 @@ class SDFNetwork(nn.Module):
         super().__init__()
         self.in_dim = num_position_features + num_hyper_features
         self.skip_layer = skip_layer
+        if hidden_dim <= self.in_dim:
+            raise InputError(
+                f"--pipeline.model.sdf-field.hidden-dim {hidden_dim} is too narrow: the layer before the skip needs more "
+                f"than the {self.in_dim} encoded inputs; widen it or use fewer frequencies."
+            )
         self.layers = nn.ModuleList()
         for layer in range(num_layers + 1):
             in_dim = self.in_dim if layer == 0 else hidden_dim

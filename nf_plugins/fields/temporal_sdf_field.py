@@ -6,17 +6,20 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from nerfstudio.configs.base_config import InstantiateConfig
+from nerfstudio.cameras.rays import RaySamples
+from nerfstudio.field_components.field_heads import FieldHeadNames
+from nerfstudio.fields.base_field import Field, FieldConfig
 from torch import Tensor, nn
 
+from nf_plugins.errors import InputError
 from nf_plugins.field_components.annealed_encoding import AnnealedPositionalEncoding, annealing_window
-from nf_plugins.field_components.frame_batch import FrameBatch
+from nf_plugins.field_components.frame_batch import FrameBatch, group_rows
 from nf_plugins.field_components.sdf_network import ColorNetwork, SDFNetwork
 from nf_plugins.model_components.density import LaplaceDensity
 
 
 @dataclass
-class TemporalSDFFieldConfig(InstantiateConfig):
+class TemporalSDFFieldConfig(FieldConfig):
     """Sizes of the signed-distance and colour networks; the defaults are the published ones."""
 
     _target: type = field(default_factory=lambda: TemporalSDFField)
@@ -75,30 +78,35 @@ class EncodedTime(nn.Module):
         return encoded.expand(-1, points.shape[1], -1)
 
 
-class TemporalSDFField(nn.Module):
+class TemporalSDFField(Field):
     """Points and frames to signed distance, density and colour.
 
     Works on points grouped by frame, ``(G, P, 3)`` in scene units, so that each group composes its weights once.
 
     Args:
         config: Sizes.
-        num_frames: Number of training frames T.
+        frame_times: Sorted training times ``(T,)``.
         warp: Maps ``(points, frames, alpha)`` to canonical points of the same shape; None observes directly.
         hyper: Maps ``(points, frames, alpha)`` to features ``(G, P, hyper.out_dim)`` that are concatenated to the
             encoded canonical points; None concatenates nothing.
+        default_time: Time of :meth:`forward_geonetwork`, which is asked without one; None makes that an error.
     """
 
     alpha: Tensor
+    frame_times: Tensor
 
     def __init__(
         self,
         config: TemporalSDFFieldConfig,
-        num_frames: int,
+        frame_times: Tensor,
         warp: nn.Module | None = None,
         hyper: nn.Module | None = None,
+        default_time: float | None = None,
     ) -> None:
         super().__init__()
         self.config = config
+        self.default_time = default_time
+        self.register_buffer("frame_times", frame_times.clone(), persistent=False)
         self.warp = warp
         self.hyper = hyper
         self.position_encoding = AnnealedPositionalEncoding(3, config.num_position_frequencies)
@@ -110,7 +118,7 @@ class TemporalSDFField(nn.Module):
             feature_dim=config.feature_dim,
             skip_layer=config.skip_layer,
             residual_layers=config.residual_layers,
-            num_frames=num_frames,
+            num_frames=len(frame_times),
             residual_rank=config.residual_rank,
             residual_mode=config.residual_mode,
             num_coefficients=config.num_coefficients,
@@ -152,6 +160,41 @@ class TemporalSDFField(nn.Module):
                 signed_distance.sum(), points, create_graph=create_graph, retain_graph=create_graph
             )
         return signed_distance, feature, gradient
+
+    def get_density(self, ray_samples: RaySamples) -> tuple[Tensor, Tensor]:
+        """Density ``(R, S, 1)`` and feature ``(R, S, feature_dim)`` of samples ``(R, S)`` that carry times."""
+        assert ray_samples.times is not None
+        num_samples = ray_samples.shape[1]
+        groups = group_rows(ray_samples.times.reshape(len(ray_samples), -1)[:, 0], points_per_row=num_samples)
+        frames = FrameBatch.from_times(groups.keys, self.frame_times)
+        points = groups.split(ray_samples.frustums.get_positions()).flatten(1, 2)
+        signed_distance, feature = (
+            groups.merge(value.unflatten(1, (groups.capacity, num_samples))) for value in self.geometry(points, frames)
+        )
+        return self.density(signed_distance), feature
+
+    def get_outputs(
+        self, ray_samples: RaySamples, density_embedding: Tensor | None = None
+    ) -> dict[FieldHeadNames, Tensor]:
+        """Colour ``(R, S, 3)`` of the features that :meth:`get_density` returned."""
+        assert density_embedding is not None
+        return {FieldHeadNames.RGB: self.color(density_embedding)}
+
+    def forward_geonetwork(self, points: Tensor) -> Tensor:
+        """Signed distance and feature ``(N, 1 + feature_dim)`` at points ``(N, 3)`` and the default time.
+
+        What ``ns-export marching-cubes`` calls.
+
+        Raises:
+            InputError: No default time.
+        """
+        if self.default_time is None:
+            raise InputError(
+                "ns-export marching-cubes asks for a surface without a time: set --pipeline.model.default-time in "
+                "[0, 1] when training, or use nf-export mesh, which takes times."
+            )
+        frames = FrameBatch.from_times(self.frame_times.new_tensor([self.default_time]), self.frame_times)
+        return torch.cat(self.geometry(points[None], frames), dim=-1)[0]
 
     def density(self, signed_distance: Tensor) -> Tensor:
         """Laplace density of a signed distance, ``1/beta`` deep inside (Yariv et al. 2021, Eq. 2); same shape."""

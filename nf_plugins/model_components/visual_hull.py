@@ -51,8 +51,7 @@ def cells_inside_silhouette(camera: Cameras, mask: Tensor, centers: Tensor, radi
         return torch.ones_like(in_front)
     nearest = float(depth[in_front].min())
     focal = float(torch.maximum(camera.fx, camera.fy))
-    # One further pixel for the mask's own resolution, and the growth of a sphere's image away from the axis.
-    dilation = math.ceil(1.2 * focal * radius / nearest) + 1
+    dilation = math.ceil(focal * radius / (nearest - radius))
     dilated = mask[None, None].float()
     for kernel in ((2 * dilation + 1, 1), (1, 2 * dilation + 1)):
         padding = (kernel[0] // 2, kernel[1] // 2)

@@ -74,7 +74,7 @@ class ResFieldsModel(DynamicModel):
         """Builds the field, the occupancy and the samplers."""
         super().populate_modules()
         num_frames = len(self.frame_times)
-        self.field = self.build_field(num_frames)
+        self.field = self.build_field()
         self.collider = BoxCollider(self.scene_aabb, self.config.box_margin)
         self.uniform_sampler = UniformSampler(self.config.num_samples)
         self.occupied_sampler = OccupiedSampler(self.config.num_samples)
@@ -86,10 +86,12 @@ class ResFieldsModel(DynamicModel):
             self.occupancy_schedule = OccupancySchedule(self.config.occupancy, self.occupancy)
         self.step = 0
 
-    def build_field(self, num_frames: int) -> TemporalSDFField:
+    def build_field(self) -> TemporalSDFField:
         """The field of this method: observed points with encoded time beside them (T-NeRF)."""
-        hyper = EncodedTime(num_frames, self.config.sdf_field.num_time_frequencies)
-        return self.config.sdf_field.setup(num_frames=num_frames, hyper=hyper)
+        hyper = EncodedTime(len(self.frame_times), self.config.sdf_field.num_time_frequencies)
+        return self.config.sdf_field.setup(
+            frame_times=self.frame_times, hyper=hyper, default_time=self.config.default_time
+        )
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """One group, as published: networks, coefficients and density width share a learning rate."""
@@ -199,7 +201,6 @@ class ResFieldsModel(DynamicModel):
         rows, columns = seen.nonzero(as_tuple=True)
         if not len(rows):
             return normals
-        times = torch.empty(seen.shape[0], device=seen.device, dtype=groups.keys.dtype)
         times = groups.merge(groups.keys[:, None].expand(-1, groups.capacity))
         point_groups = group_rows(times[rows])
         frames = FrameBatch.from_times(point_groups.keys, self.frame_times)

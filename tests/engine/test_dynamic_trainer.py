@@ -46,7 +46,9 @@ def assert_equal(first: Any, second: Any, name: str = "state") -> None:
 
 
 @pytest.mark.parametrize("kills", [[6], [2, 4, 5, 11]])
-def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny_config: Config, train: Run, kills: list[int]) -> None:
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
+    tiny_config: Config, train: Run, kills: list[int]
+) -> None:
     # Evaluations in between draw random numbers, too.
     fields = {"resume": True, "steps_per_eval_image": 5}
     whole = train(tiny_config(experiment_name="whole", **fields))
@@ -129,9 +131,8 @@ def test_a_truncated_newest_checkpoint_is_passed_over(tiny_config: Config, train
 def test_a_damaged_checkpoint_never_displaces_a_good_one(tiny_config: Config, train: Run) -> None:
     killed = train(tiny_config(resume=True), kill_at=10)
     (killed.checkpoint_dir / "step-000000009.ckpt").write_bytes(b"damaged")
-    resumed = train(tiny_config(resume=True, max_num_iterations=10, steps_per_save=1000))
-    assert steps_on_disk(resumed) == [9, 8]
-    assert checkpoints.load_checkpoint(resumed.checkpoint_dir / "step-000000009.ckpt")["step"] == 9
+    resumed = train(tiny_config(resume=True, max_num_iterations=11, steps_per_save=1000))
+    assert steps_on_disk(resumed) == [10, 8]
 
 
 def test_leftovers_of_a_killed_process_are_removed_at_the_start(tiny_config: Config, train: Run) -> None:
@@ -259,7 +260,9 @@ def test_stock_trainer_and_ns_eval_read_the_checkpoints(tiny_config: Config, tra
     assert stock._start_step == 6
 
 
-def test_a_run_stopped_from_outside_is_saved_at_the_last_step_taken(tiny_config: Config, train: Run, start: Run) -> None:
+def test_a_run_stopped_from_outside_is_saved_at_the_last_step_taken(
+    tiny_config: Config, train: Run, start: Run
+) -> None:
     whole = train(tiny_config(experiment_name="whole"))
     trainer = start(tiny_config(resume=True))
     original = trainer._note_completed_step
@@ -273,6 +276,26 @@ def test_a_run_stopped_from_outside_is_saved_at_the_last_step_taken(tiny_config:
     assert steps_on_disk(trainer)[0] == 5
     resumed = train(tiny_config(resume=True))
     assert resumed.losses == {step: whole.losses[step] for step in range(6, 12)}
+
+
+def test_everything_up_to_a_checkpoint_is_in_the_log_when_it_is_written(
+    tiny_config: Config, train: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logged: dict[int, list[int]] = {}
+    save = checkpoints.save_checkpoint_atomically
+
+    def look_then_save(state: dict[str, Any], path: Path) -> None:
+        log = EventAccumulator(str(path.parent.parent)).Reload()
+        logged[state["step"]] = [event.step for event in log.Scalars("Train Loss")]
+        save(state, path)
+
+    monkeypatch.setattr(checkpoints, "save_checkpoint_atomically", look_then_save)
+    config: Any = tiny_config()
+    config.logging.steps_per_log = 1
+    train(config)
+    assert logged == {step: list(range(step + 1)) for step in (4, 8, 11)}
 
 
 class Evaluations:

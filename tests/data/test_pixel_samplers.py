@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from dataparsers.owlii import OwliiDataParserConfig
+from nf_plugins.data.dynamic_dataset import DynamicDataset
+from nf_plugins.data.image_store import ImageStore
+from nf_plugins.data.pixel_samplers import DynamicPixelSampler, DynamicPixelSamplerConfig
+from nf_plugins.errors import InputError
+from nf_plugins.field_components.frame_times import frame_ids_from_times
+
+
+@pytest.fixture(scope="module")
+def images(tiny_owlii_scene: Path) -> tuple[ImageStore, torch.Tensor]:
+    outputs = OwliiDataParserConfig(data=tiny_owlii_scene).setup().get_dataparser_outputs("train")
+    dataset = DynamicDataset(outputs)
+    return ImageStore(dataset), frame_ids_from_times(outputs.cameras.times[:, 0], outputs.metadata["frame_times"])
+
+
+def sample(images: tuple[ImageStore, torch.Tensor], num_rays: int, **config) -> torch.Tensor:
+    torch.manual_seed(0)
+    store, frame_ids = images
+    return DynamicPixelSampler(DynamicPixelSamplerConfig(**config), store, frame_ids, num_rays).sample_indices()
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "foreground_balanced", "frame_balanced"])
+def test_indices_are_valid_pixels_and_every_image_is_reached(images, strategy: str) -> None:
+    store, _ = images
+    indices = sample(images, 4000, strategy=strategy)
+    assert indices.shape == (4000, 3) and (indices >= 0).all()
+    assert (indices[:, 1:] < store.image_sizes[indices[:, 0]]).all()
+    assert set(indices[:, 0].tolist()) == set(range(len(store)))
+
+
+def test_uniform_has_the_foreground_share_of_the_images(images) -> None:
+    store, _ = images
+    share = store.gather(sample(images, 20000, strategy="uniform"))["fg_mask"].mean()
+    true_share = len(store.foreground_flat) / store.image_sizes.prod(1).sum()
+    assert share.item() == pytest.approx(true_share.item(), abs=0.02)
+
+
+@pytest.mark.parametrize("strategy", ["foreground_balanced", "frame_balanced"])
+@pytest.mark.parametrize("fraction", [0.0, 0.25, 0.5, 1.0])
+def test_balanced_strategies_hold_the_wanted_share(images, strategy: str, fraction: float) -> None:
+    store, _ = images
+    indices = sample(images, 1200, strategy=strategy, foreground_fraction=fraction)
+    assert store.gather(indices)["fg_mask"].round().mean().item() == pytest.approx(fraction, abs=0.01)
+
+
+@pytest.mark.parametrize("num_rays", [6, 60, 61, 65])
+def test_frame_balanced_gives_every_frame_its_rays_in_order(images, num_rays: int) -> None:
+    _, frame_ids = images
+    frames = frame_ids[sample(images, num_rays, strategy="frame_balanced")[:, 0]]
+    assert (frames.diff() >= 0).all()
+    counts = torch.bincount(frames, minlength=6)
+    assert counts.max() - counts.min() <= (num_rays % 6 > 0)
+
+
+def test_every_camera_of_a_frame_contributes_foreground_and_background(images) -> None:
+    store, frame_ids = images
+    indices = sample(images, 6000, strategy="frame_balanced")
+    foreground = store.gather(indices)["fg_mask"][:, 0] > 0.5
+    for image in range(len(frame_ids)):
+        mine = indices[:, 0] == image
+        assert (mine & foreground).any() and (mine & ~foreground).any()
+
+
+def test_the_sequence_follows_the_global_generator_alone(images) -> None:
+    assert torch.equal(sample(images, 50), sample(images, 50))
+
+
+def test_balanced_strategies_need_masks(images) -> None:
+    store, frame_ids = images
+
+    class Maskless:
+        foreground_offsets = torch.zeros(0, dtype=torch.long)
+        image_sizes = store.image_sizes
+
+    with pytest.raises(InputError, match="pixel-sampler.strategy uniform"):
+        DynamicPixelSampler(DynamicPixelSamplerConfig(), Maskless(), frame_ids, 10)  # type: ignore[arg-type]

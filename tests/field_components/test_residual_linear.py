@@ -1,0 +1,169 @@
+import pytest
+import torch
+from torch import nn
+
+from nf_plugins.errors import InputError
+from nf_plugins.field_components.frame_batch import FrameBatch
+from nf_plugins.field_components.residual_linear import (
+    ResFieldLinear,
+    add_residual_fields,
+    interpolate_coefficients,
+    use_frames,
+)
+
+FRAMES = 6
+
+
+def make_layer(rank: int = 3, mode: str = "lookup", rows: int | None = None, bias: bool = True) -> ResFieldLinear:
+    torch.manual_seed(0)
+    layer = ResFieldLinear(
+        5, 4, bias, num_frames=FRAMES, rank=rank, mode=mode, num_coefficients=rows, dtype=torch.float64
+    )
+    with torch.no_grad():
+        for parameter in (layer.coefficients, layer.basis):
+            if parameter is not None:
+                parameter.normal_()
+    return layer
+
+
+def frames_of(ids: list[int]) -> FrameBatch:
+    return FrameBatch(torch.tensor(ids), torch.tensor(ids, dtype=torch.float64))
+
+
+def per_point_reference(layer: ResFieldLinear, points: torch.Tensor, ids: list[int]) -> torch.Tensor:
+    """The layer by its definition, one explicit weight per point."""
+    rows = []
+    for point, frame in zip(points, ids, strict=True):
+        weight = layer.weight + sum(layer.coefficients[frame, r] * layer.basis[r] for r in range(layer.rank))
+        rows.append(weight @ point + (0 if layer.bias is None else layer.bias))
+    return torch.stack(rows)
+
+
+def test_zero_factors_equal_the_plain_layer_bit_for_bit() -> None:
+    layer = make_layer()
+    with torch.no_grad():
+        layer.basis.zero_()
+    points = torch.randn(2, 7, 5, dtype=torch.float64)
+    plain = nn.functional.linear(points, layer.weight, layer.bias)
+    assert torch.equal(layer(points, frames_of([2])), plain)
+    assert torch.equal(layer.frame_weights(frames_of([1, 4])), layer.weight.expand(2, -1, -1))
+    # Against the same batched product: a plain one sums in another order.
+    batched = torch.baddbmm(layer.bias, points, layer.weight.t().expand(2, -1, -1))
+    assert torch.equal(layer(points, frames_of([1, 4])), batched)
+    assert torch.allclose(batched, plain, rtol=1e-14, atol=1e-15)
+
+
+def test_rank_zero_is_the_plain_layer_and_needs_no_frames() -> None:
+    layer = make_layer(rank=0)
+    points = torch.randn(3, 5, dtype=torch.float64)
+    assert torch.equal(layer(points), nn.functional.linear(points, layer.weight, layer.bias))
+    assert sum(parameter.numel() for parameter in layer.parameters()) == 5 * 4 + 4
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("ids", [[0, 1, 2, 3, 4, 5], [3, 3, 3, 3], [5, 0, 5, 5, 2, 0, 0]])
+def test_grouped_equals_per_point_values_gradients_and_second_gradients(ids: list[int], bias: bool) -> None:
+    layer = make_layer(bias=bias)
+    points = torch.randn(len(ids), 5, dtype=torch.float64, requires_grad=True)
+    parameters = [points, *layer.parameters()]
+    results = []
+    for outputs in (layer(points, frames_of(ids)), per_point_reference(layer, points, ids)):
+        (slope,) = torch.autograd.grad(outputs.pow(3).sum(), points, create_graph=True)
+        first = torch.autograd.grad(outputs.pow(2).sum(), parameters, retain_graph=True)
+        second = torch.autograd.grad(slope.pow(2).sum(), parameters, allow_unused=True, materialize_grads=True)
+        results.append([outputs, *first, *second])
+    for grouped, reference in zip(*results, strict=True):
+        assert torch.allclose(grouped, reference, rtol=1e-10, atol=1e-12)
+
+
+def test_batched_groups_equal_flat_points() -> None:
+    layer = make_layer()
+    points = torch.randn(3, 4, 5, dtype=torch.float64)
+    flat = layer(points.flatten(0, 1), frames_of([2] * 4 + [0] * 4 + [2] * 4))
+    assert torch.allclose(layer(points, frames_of([2, 0, 2])), flat.view(3, 4, 4), atol=1e-12)
+
+
+def test_gradcheck_through_the_batched_product() -> None:
+    layer = make_layer()
+    points = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+
+    def function(points, weight, coefficients, basis, bias):
+        state = {"weight": weight, "coefficients": coefficients, "basis": basis, "bias": bias}
+        return torch.func.functional_call(layer, state, (points, frames_of([4, 1])))
+
+    inputs = (points, layer.weight, layer.coefficients, layer.basis, layer.bias)
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def test_two_frames_differ_and_the_initial_residual_has_its_published_size() -> None:
+    torch.manual_seed(0)
+    layer = ResFieldLinear(128, 128, num_frames=50, rank=10)
+    frames = FrameBatch.from_ids(torch.arange(50))
+    residual = layer.frame_weights(frames) - layer.weight
+    assert residual.std().item() == pytest.approx(1e-4 * 10**0.5, rel=0.2)
+    assert not torch.equal(residual[0], residual[1])
+
+
+def test_interpolation_passes_through_the_rows_and_is_constant_outside() -> None:
+    rows = torch.tensor([[0.0], [2.0], [6.0]])
+    values = interpolate_coefficients(rows, torch.tensor([-1.0, 0.0, 0.5, 1.0, 1.25, 2.0, 9.0]))
+    assert torch.allclose(values[:, 0], torch.tensor([0.0, 0.0, 1.0, 2.0, 3.0, 6.0, 6.0]))
+    assert interpolate_coefficients(rows[:1], torch.tensor([0.7])).tolist() == [[0.0]]
+
+
+def test_interpolation_with_a_row_per_frame_equals_lookup_at_frames() -> None:
+    lookup, blended = make_layer(), make_layer(mode="interpolation")
+    points = torch.randn(2, 3, 5, dtype=torch.float64)
+    assert torch.allclose(lookup(points, frames_of([5, 2])), blended(points, frames_of([5, 2])))
+
+
+def test_fewer_rows_span_all_frames() -> None:
+    layer = make_layer(mode="interpolation", rows=2)
+    ends = layer.frame_coefficients(frames_of([0, FRAMES - 1]))
+    assert torch.allclose(ends, layer.coefficients)
+
+
+def test_folded_weights_follow_the_parameters_and_the_frames() -> None:
+    layer = make_layer()
+    points = torch.randn(3, 5, dtype=torch.float64)
+    with torch.no_grad():
+        first = layer(points, frames_of([1]))
+        assert torch.equal(layer(points, frames_of([1])), first)
+        assert not torch.equal(layer(points, frames_of([2])), first)
+        layer.basis.mul_(2)
+        assert not torch.equal(layer(points, frames_of([1])), first)
+
+
+def test_passes_over_one_frame_batch_share_the_composition_and_its_gradient() -> None:
+    layer = make_layer()
+    frames = frames_of([0, 3])
+    first, second = layer.frame_weights(frames), layer.frame_weights(frames)
+    assert first is second
+    with torch.no_grad():
+        layer.coefficients.mul_(2)
+    assert layer.frame_weights(frames) is not first
+
+
+def test_drop_in_for_linear_layers_of_a_foreign_network() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 8), nn.Softplus(), nn.Linear(8, 8), nn.Softplus(), nn.Linear(8, 1))
+    points = torch.randn(2, 4, 3)
+    before = network(points)
+    add_residual_fields(network, num_frames=FRAMES, rank=2)
+    assert isinstance(network[2], ResFieldLinear) and type(network[0]) is nn.Linear and type(network[4]) is nn.Linear
+    frames = FrameBatch.from_ids(torch.tensor([0, 5]))
+    with use_frames(network, frames):
+        after = network(points)
+    assert after.shape == before.shape and torch.allclose(after, before, atol=1e-2) and not torch.equal(after, before)
+    with pytest.raises(ValueError, match="use_frames"):
+        network(points)
+
+
+def test_wrong_sizes_are_named() -> None:
+    with pytest.raises(InputError, match="interpolation"):
+        ResFieldLinear(2, 2, num_frames=4, rank=1, num_coefficients=3)
+    with pytest.raises(InputError, match="rank"):
+        ResFieldLinear(2, 2, num_frames=4, rank=-1)
+    with pytest.raises(ValueError, match="does not fit"):
+        make_layer()(torch.zeros(3, 2, 5, dtype=torch.float64), frames_of([0, 1]))
