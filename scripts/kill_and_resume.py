@@ -23,9 +23,9 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
+from nf_plugins.atomic_files import write_json
 from nf_plugins.engine.checkpoints import list_checkpoints
 from nf_plugins.errors import InputError
-from nf_plugins.exporters.atomic_files import write_json
 
 LOSS = "Train Loss"
 EARLY_KILLS = 0.2

@@ -6,19 +6,30 @@ set -euo pipefail
 
 SCENE=data/demo
 OUTPUT=outputs/quickstart
-DEMO_FLAGS=(--layout owlii --output-dir "$SCENE" --overwrite)
+DEMO_FLAGS=(--layout owlii --output-dir "$SCENE" --num-frames 20 --overwrite)
 TRAIN_FLAGS=(
-    --max-num-iterations 2500
-    --optimizers.fields.scheduler.max-steps 2500
-    --steps-per-save 500
+    --max-num-iterations 2400
+    --steps-per-save 400
+    --optimizers.fields.optimizer.lr 4e-3
+    --optimizers.fields.scheduler.lr-final 4e-4
+    --optimizers.fields.scheduler.max-steps 2400
+    --pipeline.datamanager.train-num-rays-per-batch 1600
+    --pipeline.datamanager.pixel-sampler.foreground-fraction 0.35
+    --pipeline.model.num-samples 10
+    --pipeline.model.num-eval-samples 32
+    --pipeline.model.encoding-annealing-steps 100
+    --pipeline.model.sdf-field.initial-beta 0.05
+    --pipeline.model.occupancy.resolution 96
+    --pipeline.model.occupancy.start-step 300
 )
-MESH_FRAMES=(0 12 23)
+MESH_FRAMES=(0 10 19)
 MESH_FLAGS=(--resolution 128 --units scene --largest-component)
 VIDEO_FLAGS=(--num-frames 48 --outputs rgb normal_rgb)
 
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 mkdir -p "$OUTPUT/.stages"
+export PYTHONWARNINGS=ignore # the host and its dependencies warn a lot about each other
 
 # stage NAME OUTPUT COMMAND...: run the command unless OUTPUT exists and was made by this very command after the very
 # same stages before it.

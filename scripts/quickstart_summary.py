@@ -12,9 +12,9 @@ from typing import Any
 
 import tyro
 
+from nf_plugins.atomic_files import atomic_path, write_json
 from nf_plugins.engine.load_run import load_run
 from nf_plugins.errors import InputError
-from nf_plugins.exporters.atomic_files import atomic_path, write_json
 
 
 @dataclass
@@ -107,9 +107,7 @@ def as_text(summary: dict[str, Any]) -> str:
         others = ", ".join(
             f"{value:.4f}" for key, value in row["chamfer_to_true_frame"].items() if key != str(row["frame"])
         )
-        lines.append(
-            f"  mesh of frame {row['frame']:<3} Chamfer {own:.4f} to its own truth, {', '.join(others)} to others"
-        )
+        lines.append(f"  mesh of frame {row['frame']:<3} Chamfer {own:.4f} to its own truth, {others} to others")
     lines += [f"  {name:<16} {path}" for name, path in summary["files"].items()]
     lines += ["To turn it around and move its time:", "  source .venv/bin/activate", f"  {summary['viewer_command']}"]
     return "\n".join(lines) + "\n"

@@ -29,6 +29,10 @@ class Evaluate:
     """Measure LPIPS too, where its weights are cached or can be fetched."""
     mesh_frames: tuple[int, ...] = ()
     """Training frames whose mesh is compared with the true one, where the data has true meshes or point clouds."""
+    mesh_resolution: int = 128
+    """Grid cells along the longest side of the scene box for these meshes (512 in the ResFields paper)."""
+    mesh_samples: int = 100_000
+    """Random points on each of these meshes and on the true ones."""
 
     def main(self) -> None:
         """Evaluate every run, print the table, write the JSON."""
@@ -49,8 +53,8 @@ class Evaluate:
 
     def evaluate_all(self, output_path: Path | None) -> dict[str, dict[str, Any]]:
         """Results of every run under its ``config.yml``; one run is written as it is, several under their names."""
+        from nf_plugins.atomic_files import check_writable, write_json
         from nf_plugins.evaluation.evaluate import evaluate_run
-        from nf_plugins.exporters.atomic_files import check_writable, write_json
 
         if output_path is not None:
             check_writable(output_path)
@@ -64,6 +68,8 @@ class Evaluate:
                 mask=self.mask,
                 use_lpips=self.lpips,
                 mesh_frames=self.mesh_frames,
+                mesh_resolution=self.mesh_resolution,
+                mesh_samples=self.mesh_samples,
             )
         if output_path is not None:
             write_json(output_path, next(iter(results.values())) if len(results) == 1 else {"runs": results})

@@ -59,7 +59,7 @@ class ExportMesh:
         written = self.export(pipeline.model, metadata)
         if not any(entry["num_faces"] for entry in written):
             raise InputError(f"No surface was found at any of the {len(written)} times; train longer before exporting.")
-        from nf_plugins.exporters.atomic_files import write_json
+        from nf_plugins.atomic_files import write_json
 
         content = {
             "method": config.method_name,
@@ -74,7 +74,7 @@ class ExportMesh:
 
     def check(self) -> None:
         """Raise InputError for whatever can be seen to be wrong before the run is loaded."""
-        from nf_plugins.exporters.atomic_files import check_writable
+        from nf_plugins.atomic_files import check_writable
 
         if sum([bool(self.times), bool(self.frames), self.all_frames]) != 1:
             raise InputError("Say which meshes to export with exactly one of --times, --frames and --all-frames.")

@@ -63,8 +63,9 @@ class RenderOptions:
         from nerfstudio.utils.rich_utils import CONSOLE
 
         from nf_plugins.engine.load_run import load_run
-        from nf_plugins.evaluation.evaluate import dataset_for_split, progress_bar
-        from nf_plugins.exporters.render import OutputPainter, render_to_file
+        from nf_plugins.evaluation.dataset_images import dataset_for_split
+        from nf_plugins.evaluation.evaluate import progress_bar
+        from nf_plugins.exporters.rendering import OutputPainter, render_to_file
         from nf_plugins.exporters.trajectories import ping_pong
 
         _, pipeline, _, _ = load_run(self.load_config, test_mode="inference")

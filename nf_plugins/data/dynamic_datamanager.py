@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,6 +17,9 @@ from nf_plugins.data.dynamic_dataset import DynamicDataset
 from nf_plugins.data.image_store import ImageStore
 from nf_plugins.data.pixel_samplers import DynamicPixelSampler, DynamicPixelSamplerConfig
 from nf_plugins.field_components.frame_times import frame_ids_from_times
+
+# nerfstudio 1.1.5 indexes its cameras with lists, about which torch says five long lines at every start.
+warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning, r"nerfstudio\.cameras\.cameras$")
 
 
 @dataclass
@@ -50,6 +54,11 @@ class DynamicDataManager(VanillaDataManager[DynamicDataset]):
         )
         self.eval_dataloader = RandIndicesEvalDataloader(input_dataset=self.eval_dataset, device=self.device)
 
+    @property
+    def train_pixel_sampler(self) -> DynamicPixelSampler:  # type: ignore[override]
+        """The training sampler, where nerfstudio's tools (ns-export pointcloud) look for it."""
+        return self.train_sampler_and_store[0]
+
     @cached_property
     def train_sampler_and_store(self) -> tuple[DynamicPixelSampler, ImageStore]:
         """The training images and the sampler over them, loaded at first use."""
@@ -65,7 +74,9 @@ class DynamicDataManager(VanillaDataManager[DynamicDataset]):
         return self.train_sampler_and_store[1].image("fg_mask", image_idx)[..., 0] > 0
 
     def _sampler_and_store(self, dataset: DynamicDataset, num_rays: int) -> tuple[DynamicPixelSampler, ImageStore]:
-        store = ImageStore(dataset, device=self.device if self.config.images_on_gpu else "cpu")
+        device = self.device if self.config.images_on_gpu else "cpu"
+        name = "training" if dataset is self.train_dataset else "evaluation"
+        store = ImageStore(dataset, device=device, name=name)
         times = dataset.cameras.times
         if times is None:
             frame_ids = torch.zeros(len(dataset), dtype=torch.long)
@@ -86,7 +97,7 @@ class DynamicDataManager(VanillaDataManager[DynamicDataset]):
         return ray_bundle, batch
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:
-        """Rays ``(R,)`` and their pixels: ``image`` (R, 3), ``fg_mask`` (R, 1), ``depth`` (R, 1), ``indices`` (R, 3)."""
+        """Rays ``(R,)`` and their pixels ``image`` (R, 3), ``fg_mask`` (R, 1), ``depth`` (R, 1), ``indices`` (R, 3)."""
         self.train_count += 1
         return self._next_batch(*self.train_sampler_and_store, self.train_ray_generator)
 

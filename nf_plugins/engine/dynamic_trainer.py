@@ -17,11 +17,11 @@ from nerfstudio.utils import comms, writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from nf_plugins.atomic_files import atomic_path
 from nf_plugins.engine import checkpoints, run_folder
 from nf_plugins.engine.devices import default_machine_config
 from nf_plugins.engine.flags import Flag
 from nf_plugins.errors import InputError
-from nf_plugins.exporters.atomic_files import atomic_path
 
 
 @dataclass

@@ -51,13 +51,18 @@ def find_newest_run(method_dir: Path) -> Path | None:
     """The run under ``outputs/EXPERIMENT/METHOD`` that was started last; None if there is none.
 
     A run is a folder that holds a config.yml. That file is written at every start, so its time tells which is newest.
+    Runs with a checkpoint come before runs without: a start that failed does not hide the run before it.
     """
     if not method_dir.is_dir():
         return None
     configs = [path for path in method_dir.glob(f"*/{CONFIG_NAME}") if path.is_file()]
     if not configs:
         return None
-    return max(configs, key=lambda path: (path.stat().st_mtime_ns, path.parent.name)).parent
+
+    def rank(path: Path) -> tuple[bool, int, str]:
+        return any(path.parent.glob("*/step-*.ckpt")), path.stat().st_mtime_ns, path.parent.name
+
+    return max(configs, key=rank).parent
 
 
 def read_config(path: Path) -> Any:

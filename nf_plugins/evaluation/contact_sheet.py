@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_plugins.evaluation.evaluate import Split, dataset_for_split, image_identity, progress_bar, truth_of
-from nf_plugins.exporters.atomic_files import atomic_path
-from nf_plugins.exporters.render import OutputPainter, render_frame
+from nf_plugins.atomic_files import atomic_path
+from nf_plugins.evaluation.dataset_images import Split, dataset_for_split, image_identity, truth_of, with_final_names
+from nf_plugins.evaluation.evaluate import progress_bar
+from nf_plugins.exporters.rendering import OutputPainter, render_frame
 
 Image8 = NDArray[np.uint8]
 
@@ -91,7 +92,7 @@ def pipeline_contact_sheet(
     try:
         with progress_bar() as progress:
             for index in progress.track(indices, description="Contact sheet"):
-                rendered = render_frame(pipeline, dataset.cameras[index : index + 1])
+                rendered = with_final_names(render_frame(pipeline, dataset.cameras[index : index + 1]))
                 present = [name for name in outputs if name in rendered]
                 truth = truth_of(dataset, index, pipeline).clamp(0.0, 1.0)
                 images = [(truth * 255.0).round().cpu().numpy().astype(np.uint8)]

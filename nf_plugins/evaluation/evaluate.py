@@ -6,21 +6,20 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import torch
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from nf_plugins.atomic_files import atomic_path, check_writable, write_json
 from nf_plugins.errors import InputError
+from nf_plugins.evaluation.dataset_images import Split, dataset_for_split, image_identity, render_and_load
 from nf_plugins.evaluation.image_metrics import mask_iou, masked_ssim, psnr, ssim
 from nf_plugins.evaluation.lpips import LazyLPIPS
 from nf_plugins.evaluation.protocol import protocol_block
-from nf_plugins.exporters.atomic_files import atomic_path, check_writable, write_json
-from nf_plugins.field_components.frame_times import frame_ids_from_times
 
-Split = Literal["train", "val", "test"]
 MaskChoice = Literal["full", "foreground", "both"]
 
 FULL_METRICS = ("psnr", "ssim", "lpips")
@@ -28,16 +27,6 @@ FOREGROUND_METRICS = ("psnr_fg", "ssim_fg", "lpips_fg", "mask_iou")
 METRICS = FULL_METRICS + FOREGROUND_METRICS
 
 _shared_lpips = LazyLPIPS()
-
-
-class ImageIdentity(TypedDict):
-    """Which image a row of results is about; None for what the dataset does not say."""
-
-    image_index: int
-    file_name: str
-    camera_id: int | None
-    time: float | None
-    frame_id: int | None
 
 
 def evaluate_pipeline(
@@ -123,6 +112,8 @@ def evaluate_run(
     mask: MaskChoice = "both",
     use_lpips: bool = True,
     mesh_frames: Sequence[int] = (),
+    mesh_resolution: int = 128,
+    mesh_samples: int = 100_000,
 ) -> dict[str, Any]:
     """Load a run from its ``config.yml`` and evaluate its newest checkpoint; see :func:`evaluate_pipeline`.
 
@@ -147,66 +138,14 @@ def evaluate_run(
     )
     if mesh_frames:
         from nf_plugins.evaluation.evaluate_geometry import evaluate_geometry
+        from nf_plugins.exporters.signed_distance_grid import GridSettings
 
-        result["geometry"] = evaluate_geometry(pipeline, mesh_frames)
+        result["geometry"] = evaluate_geometry(
+            pipeline, mesh_frames, GridSettings(resolution=mesh_resolution), num_samples=mesh_samples
+        )
     if output_path is not None:
         write_json(output_path, result)
     return result
-
-
-def dataset_for_split(datamanager: Any, split: Split) -> Any:
-    """The dataset of a split: one that the datamanager holds, else a new one of the same class.
-
-    Raises:
-        InputError: if the split holds no images.
-    """
-    if split == "train":
-        dataset = datamanager.train_dataset
-    elif split == getattr(datamanager, "test_split", None):
-        dataset = datamanager.eval_dataset
-    else:
-        outputs = datamanager.dataparser.get_dataparser_outputs(split=split)
-        scale_factor = getattr(datamanager.config, "camera_res_scale_factor", 1.0)
-        dataset = type(datamanager.train_dataset)(dataparser_outputs=outputs, scale_factor=scale_factor)
-    if len(dataset) == 0:
-        raise InputError(f"The {split} split of {datamanager.config.data} holds no images; choose another --split.")
-    return dataset
-
-
-@torch.no_grad()
-def render_and_load(pipeline: Any, dataset: Any, index: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Render one dataset camera and load what it should show.
-
-    Returns:
-        On the pipeline's device: rendered and true image (H, W, 3) in [0, 1], foreground mask and rendered
-        accumulation (H, W, 1), each None where there is none.
-    """
-    device = pipeline.device
-    outputs = pipeline.model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(device))
-    batch = dataset[index]
-    truth = composite(batch["image"].to(device), pipeline.model).clamp(0.0, 1.0)
-    rendered = outputs["rgb"][..., :3].to(device).clamp(0.0, 1.0)
-    foreground = batch["fg_mask"].to(device) if "fg_mask" in batch else None
-    accumulation = outputs["accumulation"].to(device) if "accumulation" in outputs else None
-    return rendered, truth, foreground, accumulation
-
-
-def truth_of(dataset: Any, index: int, pipeline: Any) -> Tensor:
-    """What a dataset's image shows, (H, W, 3), on the pipeline's device."""
-    return composite(dataset[index]["image"].to(pipeline.device), pipeline.model)
-
-
-def composite(image: Tensor, model: Any) -> Tensor:
-    """Turn a dataset's image into float (H, W, 3); RGBA goes onto the model's own background, else onto white."""
-    if not image.is_floating_point():
-        image = image.float() / 255.0
-    if image.shape[-1] == 3:
-        return image
-    renderer = getattr(model, "renderer_rgb", None)
-    if renderer is not None:
-        return renderer.blend_background(image)
-    alpha = image[..., 3:]
-    return image[..., :3] * alpha + (1.0 - alpha)
 
 
 def image_metrics(
@@ -243,25 +182,6 @@ def image_metrics(
         if accumulation is not None:
             values["mask_iou"] = mask_iou(accumulation, foreground)
     return values
-
-
-def image_identity(dataset: Any, index: int) -> ImageIdentity:
-    """File name, camera, time and frame of a dataset's image."""
-    cameras, metadata = dataset.cameras, getattr(dataset, "metadata", None) or {}
-    image_time = None if cameras.times is None else cameras.times[index].flatten()[:1]
-    frame_times = metadata.get("frame_times")
-    frame_id = None
-    if image_time is not None and frame_times is not None:
-        frame_id = int(frame_ids_from_times(image_time.cpu(), frame_times.cpu())[0])
-    camera_ids = (cameras.metadata or {}).get("camera_id")
-    filename = Path(dataset.image_filenames[index])
-    return {
-        "image_index": index,
-        "file_name": "/".join(filename.parts[-3:]),
-        "camera_id": None if camera_ids is None else int(camera_ids[index].flatten()[0]),
-        "time": None if image_time is None else float(image_time[0]),
-        "frame_id": frame_id,
-    }
 
 
 def mean_metrics(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from nf_plugins.atomic_files import atomic_path
 from nf_plugins.errors import InputError
-from nf_plugins.exporters.atomic_files import atomic_path
 from nf_plugins.exporters.signed_distance_grid import GridSettings, SignedDistanceGrid, signed_distance_grid
 from nf_plugins.exporters.surface import SurfaceAtTime
 

@@ -15,8 +15,8 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nf_plugins.atomic_files import write_json
 from nf_plugins.errors import InputError
-from nf_plugins.exporters.atomic_files import write_json
 
 
 def times_between(first: float, last: float, num_frames: int, option: str = "--time-range") -> Tensor:

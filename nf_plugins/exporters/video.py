@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_plugins.atomic_files import atomic_path, check_writable
 from nf_plugins.errors import InputError
-from nf_plugins.exporters.atomic_files import atomic_path, check_writable
 
 Frame = NDArray[np.uint8]
 AddFrame = Callable[[Frame], None]

@@ -47,7 +47,7 @@ class AnnealedPositionalEncoding(nn.Module):
         return self.in_dim * (1 + 2 * self.num_frequencies)
 
     def forward(self, inputs: Tensor, window: Tensor | None = None) -> Tensor:
-        """Encodes ``(*batch, in_dim)`` to ``(*batch, out_dim)``; ``window`` are the band weights ``(K,)``, default 1."""
+        """Encodes ``(*batch, in_dim)`` to ``(*batch, out_dim)``; ``window``: band weights ``(K,)``, default 1."""
         if self.num_frequencies == 0:
             return inputs
         angles = inputs[..., None, :] * self.frequencies[:, None].to(inputs.dtype)

@@ -94,9 +94,7 @@ class ResFieldLinear(nn.Linear):
         self.rank = rank
         self.mode = mode
         if rank > 0:
-            self.coefficients = nn.Parameter(
-                torch.randn(rows, rank, device=device, dtype=dtype) * INITIAL_FACTOR_STD
-            )
+            self.coefficients = nn.Parameter(torch.randn(rows, rank, device=device, dtype=dtype) * INITIAL_FACTOR_STD)
             self.basis = nn.Parameter(
                 torch.randn(rank, out_features, in_features, device=device, dtype=dtype) * INITIAL_FACTOR_STD
             )

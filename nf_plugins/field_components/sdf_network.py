@@ -57,8 +57,8 @@ class SDFNetwork(nn.Module):
         self.skip_layer = skip_layer
         if hidden_dim <= self.in_dim:
             raise InputError(
-                f"--pipeline.model.sdf-field.hidden-dim {hidden_dim} is too narrow: the layer before the skip needs more "
-                f"than the {self.in_dim} encoded inputs; widen it or use fewer frequencies."
+                f"--pipeline.model.sdf-field.hidden-dim {hidden_dim} is too narrow: the layer before the skip needs "
+                f"more than the {self.in_dim} encoded inputs; widen it or use fewer frequencies."
             )
         self.layers = nn.ModuleList()
         for layer in range(num_layers + 1):

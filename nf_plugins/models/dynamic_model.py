@@ -91,12 +91,23 @@ class DynamicModel(Model):
         if self.config.default_time is None:
             raise InputError(
                 "This scene moves and the rays carry no time (ns-export and ns-render interpolate send none): use "
-                "nf-render or nf-export, which do, or set --pipeline.model.default-time in [0, 1]."
+                "nf-render or nf-export, which do, or train with --pipeline.model.default-time in [0, 1]."
             )
         if not self._said_default_time:
             CONSOLE.print(f"Rays without time are rendered at default_time = {self.config.default_time}.")
             self._said_default_time = True
         return torch.full_like(ray_bundle.origins[..., :1], self.config.default_time)
+
+    def signature(self) -> dict[str, str]:
+        """What a checkpoint must agree on besides the shapes of its tensors."""
+        return {"model": f"{type(self).__module__}.{type(self).__qualname__}"}
+
+    def get_extra_state(self) -> dict[str, str]:
+        """The signature, stored with the parameters."""
+        return self.signature()
+
+    def set_extra_state(self, state: dict[str, str]) -> None:
+        """Nothing to restore: :meth:`load_state_dict` has compared it."""
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Loads a checkpoint of this very model.
@@ -105,8 +116,14 @@ class DynamicModel(Model):
             InputError: Another method, encoding or size: nerfstudio would silently load what fits.
         """
         own = self.state_dict()
-        problems = [f"lacks '{key}'" for key in own if key not in state_dict]
-        problems += [f"has '{key}'" for key in state_dict if key not in own]
+        theirs = state_dict.get("_extra_state", {})
+        problems = [
+            f"says {name} = {theirs.get(name)} where {value} is expected"
+            for name, value in own.pop("_extra_state").items()
+            if theirs.get(name) != value
+        ]
+        problems += [f"lacks '{key}'" for key in own if key not in state_dict]
+        problems += [f"has '{key}'" for key in state_dict if key not in own and key != "_extra_state"]
         problems += [
             f"has '{key}' of shape {tuple(state_dict[key].shape)} instead of {tuple(value.shape)}"
             for key, value in own.items()
@@ -119,6 +136,12 @@ class DynamicModel(Model):
                 f"{problems[0]}{more}; load it with the config.yml that lies beside it."
             )
         return super().load_state_dict(state_dict, strict=True, assign=assign)
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        """Colour without background and opacity ``(*batch, 4)``: what ns-export and RGBA renders take."""
+        opacity = outputs["accumulation"]
+        foreground = outputs[output_name] - (1 - opacity) * self.background_color.to(opacity)
+        return torch.cat([(foreground / opacity.clamp(min=1e-6)).clamp(0, 1), opacity], dim=-1)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]

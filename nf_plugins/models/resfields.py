@@ -1,4 +1,4 @@
-"""Dynamic surfaces from a few views: residual neural fields with a signed distance and colour (ResFields, ICLR 2024)."""
+"""Dynamic surfaces from a few views: residual neural fields with signed distance and colour (ResFields, ICLR 2024)."""
 
 from __future__ import annotations
 
@@ -97,6 +97,10 @@ class ResFieldsModel(DynamicModel):
         """One group, as published: networks, coefficients and density width share a learning rate."""
         return {"fields": list(self.field.parameters())}
 
+    def signature(self) -> dict[str, str]:
+        """Adds the networks' config, whose sizes alone do not tell coefficient modes apart."""
+        return super().signature() | {"sdf_field": repr(self.config.sdf_field)}
+
     def required_inputs(self) -> list[str]:
         """Masks for the mask loss, depth for the depth loss."""
         needed = {"mask": "fg_mask_filenames", "depth": "depth_filenames"}
@@ -114,7 +118,7 @@ class ResFieldsModel(DynamicModel):
         """Anneals the encodings and keeps the occupancy up to date."""
         callbacks = super().get_training_callbacks(training_callback_attributes)
         before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        callbacks.append(TrainingCallback(before, lambda step: self.update_to_step(step)))
+        callbacks.append(TrainingCallback(before, self.update_to_step))
         if self.occupancy_schedule is not None:
             assert training_callback_attributes.pipeline is not None
             datamanager = training_callback_attributes.pipeline.datamanager
@@ -150,9 +154,10 @@ class ResFieldsModel(DynamicModel):
         """Renders rays ``(R,)``.
 
         Returns:
-            ``rgb`` (R, 3), ``accumulation`` (R, 1) and ``depth`` (R, 1, ray distance weighted by the samples and not
-            divided by the opacity, as published); in evaluation also ``normal`` (R, 3, scene axes, as long as the
-            opacity) and ``normal_rgb``; in training the ``foreground_rgb`` without background and what the losses need.
+            In evaluation ``rgb`` (R, 3) on the data's background, ``accumulation`` (R, 1), ``depth`` (R, 1, expected
+            ray distance, 0 where nothing is), ``normal`` (R, 3, scene axes, as long as the opacity) and ``normal_rgb``. In
+            training ``foreground_rgb`` without background, ``accumulation``, ``depth`` not divided by the opacity (so
+            the published depth loss has it) and what the other losses need.
         """
         times = self.ray_times(ray_bundle)[:, 0]
         frame_ids = frame_ids_from_times(times, self.frame_times)
@@ -170,12 +175,16 @@ class ResFieldsModel(DynamicModel):
         return self.finish_evaluation(outputs)
 
     def finish_evaluation(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Adds the data's background and the picture of the normals."""
+        """Adds the background, divides the depth by the opacity, pictures the normals.
+
+        The colour comes first, as the viewer opens on it.
+        """
         background = self.background_color.to(outputs["foreground_rgb"])
         opacity = outputs["accumulation"]
-        outputs["rgb"] = outputs.pop("foreground_rgb") + (1 - opacity) * background
-        outputs["normal_rgb"] = (outputs["normal"] + opacity) / 2 + (1 - opacity) * background
-        return outputs
+        rgb = outputs.pop("foreground_rgb") + (1 - opacity) * background
+        normal_rgb = (outputs["normal"] + opacity) / 2 + (1 - opacity) * background
+        outputs["depth"] = outputs["depth"] / opacity.clamp(min=1e-6)
+        return {"rgb": rgb, **outputs, "normal_rgb": normal_rgb}
 
     def render_groups(
         self, ray_samples: RaySamples, groups: RowGroups, frames: FrameBatch
@@ -267,11 +276,14 @@ class ResFieldsModel(DynamicModel):
             "mask": lambda: losses.mask_cross_entropy_loss(opacity, fg_mask),
             "eikonal": lambda: losses.eikonal_loss(outputs["gradient"]) if "gradient" in outputs else opacity.sum() * 0,
             "depth": lambda: losses.depth_l1_loss(outputs["depth"], batch["depth"], batch.get("fg_mask")),
-            "sparsity": lambda: losses.sparsity_loss(outputs["signed_distance"], outputs["random_signed_distance"])
-            if "random_signed_distance" in outputs
-            else opacity.sum() * 0,
+            "sparsity": lambda: (
+                losses.sparsity_loss(outputs["signed_distance"], outputs["random_signed_distance"])
+                if "random_signed_distance" in outputs
+                else opacity.sum() * 0
+            ),
         }
-        return {f"{name}_loss": self.loss_weight(name) * term() for name, term in terms.items() if self.loss_weight(name)}
+        weights = {name: self.loss_weight(name) for name in terms}
+        return {f"{name}_loss": weights[name] * term() for name, term in terms.items() if weights[name] > 0}
 
     def draw_background(self, num_rays: int) -> Tensor:
         """Training background of each ray ``(num_rays, 3)``."""

@@ -3,7 +3,7 @@
 Seven layers of 128, T = 100 frames, rank 10, 1100 rays x 64 samples, forward and backward with the eikonal term, all
 three variants in one process, turn by turn, so that a machine whose speed drifts is fair to each.
 
-    python scripts/bench/residual_layer_overhead.py [--rounds 7] [--output-path docs/results/residual_layer_overhead.json]
+    python scripts/bench/residual_layer_overhead.py --output-path docs/results/residual_layer_overhead.json
 """
 
 from __future__ import annotations
@@ -120,13 +120,23 @@ def main(options: Options) -> None:
         for name, values in seconds.items()
     }
     result = {
-        "what": "forward and backward with the eikonal term at every sample",
-        "options": {key: value for key, value in vars(options).items() if key not in ("output_path",)},
-        "median_seconds": {name: round(statistics.median(values), 4) for name, values in seconds.items()},
-        "median_ratio_to_plain": {name: round(ratio, 3) for name, ratio in ratios.items()},
-        "torch": torch.__version__.split("+")[0],
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
+        "title": "Cost of residual layers",
+        "command": "python scripts/bench/residual_layer_overhead.py",
+        "protocol": {
+            "what": "forward and backward of the published T-NeRF field, eikonal term at every sample",
+            "frames": options.frames,
+            "rank": options.rank,
+            "rays x samples": f"{options.rays} x {options.samples}",
+            "rounds": options.rounds,
+            "machine": f"{options.device}, {platform.machine()}, {torch.get_num_threads()} threads",
+            "torch": torch.__version__.split("+")[0],
+        },
+        "columns": ["layers 1-7", "median seconds", "median ratio to plain"],
+        "rows": [
+            [name.replace("_", " "), f"{statistics.median(values):.3f}", f"{ratios[name]:.2f}"]
+            for name, values in seconds.items()
+        ],
+        "notes": ["'gathered per ray' composes all frames and copies one weight for every ray."],
     }
     print(json.dumps(result, indent=2))
     if options.output_path is not None:

@@ -65,7 +65,8 @@ def test_missing_runs_are_named_before_anything_is_written(tmp_path: Path) -> No
 
 def test_a_trained_run_is_evaluated(tiny_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    run("--load-config", tiny_run, "--no-lpips", "--output-path", path, "--mesh-frames", "0", "5")
+    geometry = ("--mesh-frames", 0, 5, "--mesh-resolution", 32, "--mesh-samples", 1000)
+    run("--load-config", tiny_run, "--no-lpips", "--output-path", path, *geometry)
     result = json.loads(path.read_text())
     protocol = result["protocol"]
     assert protocol["method"] == "resfields-tnerf-tiny" and protocol["dataparser"] == "owlii-data"

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "kill_and_resume.py"
 
 @pytest.mark.slow
 def test_ns_train_killed_and_started_again_gives_the_same_loss_curve(tiny_owlii_scene: Path, tmp_path: Path) -> None:
-    options = ["--kills", "2", "--steps", "120", "--steps-per-save", "5", "--seed", "SEED"]
+    options = ["--kills", "2", "--steps", "120", "--steps-per-save", "5", "--seed", "13"]
     process = subprocess.run(
         [sys.executable, str(SCRIPT), "--data", str(tiny_owlii_scene), "--output-dir", str(tmp_path / "out"), *options],
         capture_output=True,

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ball_pipeline import BallDataset, BallPipeline, ball_cameras, ball_config
+from ball_pipeline import SIZE, BallDataset, BallPipeline, ball_cameras, ball_config
 from PIL import Image
 
 from nf_plugins.errors import InputError
-from nf_plugins.evaluation.evaluate import composite, dataset_for_split, evaluate_pipeline, group_metrics
+from nf_plugins.evaluation.dataset_images import composite, dataset_for_split
+from nf_plugins.evaluation.evaluate import evaluate_pipeline, group_metrics
 
 
 def test_every_number_has_its_place(tmp_path: Path) -> None:
@@ -139,3 +140,16 @@ def test_groups_leave_out_what_has_no_key_and_what_is_undefined() -> None:
         {"camera_id": 0, "num_images": 1, "psnr": None},
         {"camera_id": 1, "num_images": 2, "psnr": 15.0},
     ]
+
+
+def test_of_coarse_to_fine_methods_the_fine_image_counts() -> None:
+    pipeline = BallPipeline(0.1)
+    plain = pipeline.model.get_outputs_for_camera
+    pipeline.model.get_outputs_for_camera = lambda camera: {
+        f"{name}_{level}": value for name, value in plain(camera).items() for level in ("coarse", "fine")
+    }
+    result = evaluate_pipeline(pipeline, ball_config(), 0, use_lpips=False)
+    assert result["mean"]["psnr_fg"] == pytest.approx(20.0, abs=0.2) and result["mean"]["mask_iou"] == 1.0
+    pipeline.model.get_outputs_for_camera = lambda camera: {"depth": torch.zeros(SIZE, SIZE, 1)}
+    with pytest.raises(InputError, match="no rgb image, only depth"):
+        evaluate_pipeline(pipeline, ball_config(), 0, use_lpips=False)

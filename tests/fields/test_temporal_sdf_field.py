@@ -14,7 +14,8 @@ PUBLISHED_RESIDUAL = (1, 2, 3, 4, 5, 6, 7)
 def published_field(residual_layers: tuple[int, ...], num_frames: int = 100) -> TemporalSDFField:
     torch.manual_seed(0)
     config = TemporalSDFFieldConfig(residual_layers=residual_layers)
-    return config.setup(frame_times=torch.linspace(0, 1, num_frames), hyper=EncodedTime(num_frames, config.num_time_frequencies))
+    hyper = EncodedTime(num_frames, config.num_time_frequencies)
+    return config.setup(frame_times=torch.linspace(0, 1, num_frames), hyper=hyper)
 
 
 @pytest.mark.parametrize(("layers", "count"), [((), 149_201), (PUBLISHED_RESIDUAL, 1_236_521)])

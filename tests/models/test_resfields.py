@@ -1,5 +1,7 @@
 """The model on a real datamanager over a tiny scene: shapes, skipping, losses, times, checkpoints."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,6 @@ from nf_plugins.errors import InputError
 
 
 def make_pipeline(scene: Path, spec=resfields_tnerf_tiny, **model_fields) -> VanillaPipeline:
-    from dataclasses import replace
-
     torch.manual_seed(0)
     config = spec.config.pipeline
     datamanager = replace(config.datamanager, data=scene, dataparser=OwliiDataParserConfig(data=scene))
@@ -150,7 +150,9 @@ def test_checkpoint_round_trip_with_weights_only(trained: VanillaPipeline, tmp_p
     torch.save(trained.state_dict(), tmp_path / "state.ckpt")
     state = torch.load(tmp_path / "state.ckpt", weights_only=True)
     assert state.keys() == trained.state_dict().keys()
-    assert all(torch.equal(value, state[name]) for name, value in trained.state_dict().items())
+    own = trained.state_dict()
+    assert state.pop("_model._extra_state") == own.pop("_model._extra_state")
+    assert all(torch.equal(value, state[name]) for name, value in own.items())
 
 
 def test_the_checkpoint_of_another_method_is_refused(trained: VanillaPipeline, tiny_owlii_scene: Path) -> None:
@@ -159,6 +161,36 @@ def test_the_checkpoint_of_another_method_is_refused(trained: VanillaPipeline, t
         plain.load_pipeline(trained.state_dict(), 60)
     with pytest.raises(InputError, match="another method or size"):
         trained.load_pipeline(plain.state_dict(), 60)
+
+
+def test_coefficient_modes_of_equal_sizes_are_told_apart(tiny_owlii_scene: Path) -> None:
+    field = resfields_tnerf_tiny.config.pipeline.model.sdf_field
+    lookup = make_pipeline(tiny_owlii_scene)
+    blended = make_pipeline(tiny_owlii_scene, sdf_field=replace(field, residual_mode="interpolation"))
+    with pytest.raises(InputError, match="interpolation"):
+        lookup.load_pipeline(blended.state_dict(), 0)
+
+
+def test_rgba_undoes_the_background(trained: VanillaPipeline) -> None:
+    outputs = trained.model.get_outputs_for_camera(trained.datamanager.eval_dataset.cameras[0:1])
+    rgba = trained.model.get_rgba_image(outputs)
+    assert torch.allclose(rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:], outputs["rgb"], atol=1e-4)
+
+
+def test_depth_of_a_sharp_surface_is_its_distance(tiny_owlii_scene: Path) -> None:
+    """The starting sphere of a field without encodings: expected depth against sphere tracing."""
+    model = make_pipeline(tiny_owlii_scene, num_eval_samples=512).model.eval()
+    model.field.alpha.zero_()
+    with torch.no_grad():
+        model.field.laplace_density.raw_beta.fill_(2e-3)
+    directions = torch.nn.functional.normalize(torch.tensor([[0.0, 0.0, -1.0], [0.05, 0.0, -1.0]]), dim=-1)
+    origins = torch.tensor([[0.0, 0.0, 0.9]]).expand(2, 3) * model.scene_aabb[1].max()
+    rays = RayBundle(origins, directions, torch.ones(2, 1), times=torch.full((2, 1), 0.4))
+    outputs = model(rays)
+    distance, surface = torch.zeros(2, 1), model.surface_at(0.4)
+    for _ in range(400):
+        distance += 0.3 * surface.signed_distance(origins + distance * directions)
+    assert torch.allclose(outputs["depth"], distance, atol=0.02)
 
 
 def test_masks_and_depth_are_required_by_the_losses_that_need_them(tiny_owlii_scene: Path) -> None:
@@ -207,14 +239,12 @@ def test_training_background_is_the_same_for_image_and_render(tiny_owlii_scene: 
 
 
 def test_published_settings_render_the_whole_box(tiny_owlii_scene: Path) -> None:
-    from dataclasses import replace
-
     tiny = resfields_tnerf_tiny.config.pipeline.model
     pipeline = make_pipeline(
         tiny_owlii_scene, occupancy=replace(tiny.occupancy, enabled=False), eikonal_fraction=1.0, num_samples=8
     )
     losses = train_steps(pipeline, 3)
-    assert all(loss == loss for loss in losses)
+    assert all(math.isfinite(loss) for loss in losses)
     pipeline.train()
     bundle, _ = pipeline.datamanager.next_train(0)
     outputs = pipeline.model(bundle)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nf_plugins.atomic_files import atomic_path, check_writable, write_json
 from nf_plugins.errors import InputError
-from nf_plugins.exporters.atomic_files import atomic_path, check_writable, write_json
 
 
 def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:

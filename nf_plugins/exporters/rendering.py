@@ -56,7 +56,8 @@ class OutputPainter:
             return colormaps.apply_depth_colormap(image, accumulation, near, far).clamp(0.0, 1.0)
         if name in ("normal", "normals"):
             image = 0.5 * image + 0.5
-        return colormaps.apply_colormap(image.clamp(0.0, 1.0)).clamp(0.0, 1.0)
+        options = colormaps.ColormapOptions(colormap="gray" if "accumulation" in name else "default")
+        return colormaps.apply_colormap(image.clamp(0.0, 1.0), options).clamp(0.0, 1.0)
 
     def range_of(self, depth: Tensor, accumulation: Tensor | None) -> tuple[float, float]:
         """The fixed range; at the first call the 1st and 99th percentile of the depth where the model is opaque."""

@@ -1,0 +1,242 @@
+"""The documentation says what the code does: generated parts are fresh, names exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from nf_plugins.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+METHOD_PAGE = ROOT / "docs" / "methods" / "resfields.md"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+COMMANDS = set(PROJECT["scripts"])
+METHODS = set(PROJECT["entry-points"]["nerfstudio.method_configs"])
+DATAPARSERS = set(PROJECT["entry-points"]["nerfstudio.dataparser_configs"])
+OPTIONS_OF_OTHERS = {"load-config", "output-path", "help"}
+"""Options of nerfstudio's own commands that the documentation names beside ours."""
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("update_readme", ROOT / "scripts" / "update_readme.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def anchors(text: str) -> set[str]:
+    """What a heading is called in a link: lower case, no punctuation, hyphens for blanks."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_generated_parts_equal_what_the_generator_makes(generator: ModuleType) -> None:
+    stale = [relative(path) for path in generator.out_of_date()]
+    assert stale == [], "run python scripts/update_readme.py"
+
+
+def test_every_page_of_results_has_its_json() -> None:
+    pages = {path.stem for path in (ROOT / "docs" / "results").glob("*.md")} - {"README"}
+    assert pages <= {path.stem for path in (ROOT / "docs" / "results").glob("*.json")}
+
+
+def test_results_become_a_table_with_notes_and_a_page_with_command_and_protocol(
+    generator: ModuleType, tmp_path: Path
+) -> None:
+    result = {
+        "title": "Speed",
+        "command": "python scripts/measure.py",
+        "protocol": {"machine": "two cores"},
+        "columns": ["method", "PSNR", "steps", "moves"],
+        "rows": [["a|b", 21.23456, 400000, True], ["c", None, 1234.5, False]],
+        "notes": ["One run."],
+    }
+    (tmp_path / "speed.json").write_text(json.dumps(result))
+    (tmp_path / "other.json").write_text("[1]")
+    results = generator.read_results(tmp_path)
+    assert list(results) == ["speed"]
+    rows = "| a\\|b | 21.23 | 400000 | yes |\n| c | - | 1234 | no |"
+    section = generator.readme_section(results)
+    assert (
+        f"### Speed\n\n| method | PSNR | steps | moves |\n| --- | ---: | ---: | --- |\n{rows}\n\n- One run." in section
+    )
+    assert "(docs/results/speed.md)" in section
+    page = generator.results_page(results["speed"])
+    assert "python scripts/measure.py" in page and "| machine | two cores |" in page and rows in page
+    text = generator.with_section("a\n<!-- results:begin -->\nold\n<!-- results:end -->\nb\n", "results", section)
+    assert text.startswith("a\n") and text.endswith("\nb\n") and "old" not in text
+    assert generator.with_section(text, "results", section) == text
+
+
+def test_wrong_results_are_named(generator: ModuleType, tmp_path: Path) -> None:
+    result = {"title": "t", "command": "c", "protocol": {}, "columns": ["a", "b"], "rows": [[1]]}
+    path = tmp_path / "short.json"
+    path.write_text(json.dumps(result))
+    with pytest.raises(InputError, match=r"short\.json has 1 cells, expected 2"):
+        generator.read_results(tmp_path)
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"short\.json is no valid JSON"):
+        generator.read_results(tmp_path)
+    with pytest.raises(InputError, match="results:begin"):
+        generator.with_section("no markers", "results", "")
+
+
+def test_option_tables_hold_every_field_of_the_config_classes() -> None:
+    from method_configs.resfields import resfields_tnerf
+
+    model = resfields_tnerf.config.pipeline.model
+    text = METHOD_PAGE.read_text(encoding="utf-8")
+    for config, prefix in ((model.sdf_field, "sdf-field."), (model.occupancy, "occupancy.")):
+        for field in dataclasses.fields(config):
+            if field.name != "_target":
+                option = f"--pipeline.model.{prefix}{field.name.replace('_', '-')}"
+                assert f"| `{option}` | `{getattr(config, field.name)}` |" in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_commands_and_methods_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert set(re.findall(r"(?<![\w/-])nf-[a-z]+(?:-[a-z]+)*", text)) <= COMMANDS | {"nf-plugins"}
+    assert set(re.findall(r"ns-train ([a-z][\w-]*)", text)) <= METHODS
+    assert set(re.findall(r"\b(?:resfields|tnerf)-[a-z][a-z-]*\b", text)) <= METHODS
+    assert set(re.findall(r"`(\w[\w-]*-data)`", text)) <= DATAPARSERS | {"nf-check-data"}
+
+
+def test_readme_names_everything_that_is_registered() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in sorted(COMMANDS | METHODS | DATAPARSERS):
+        assert f"| `{name}` |" in text, f"{name} has no row in README.md"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page if not path else (page.parent / path).resolve()
+        assert target.exists(), f"{relative(page)} links to {link}"
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{relative(page)} links to {link}"
+
+
+def field_names(config_class: Any) -> Iterator[str]:
+    for field in dataclasses.fields(config_class):
+        yield field.name.replace("_", "-")
+        if field.type in ("bool", bool):
+            yield f"no-{field.name.replace('_', '-')}"
+
+
+def value_at(config: Any, dotted: str) -> Any:
+    """The value that an option of ns-train sets.
+
+    Raises:
+        AttributeError, KeyError: There is no such option.
+    """
+    for part in dotted.replace("-", "_").split("."):
+        config = config[part] if isinstance(config, dict) else getattr(config, part)
+    return config
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name != "results"], ids=relative)
+def test_options_that_a_page_names_exist(page: Path) -> None:
+    from dataparsers.dnerf_rgba import DNeRFRGBADataParserConfig
+    from dataparsers.owlii import OwliiDataParserConfig
+    from method_configs.resfields import resfields_tnerf
+    from nf_plugins.cli.check_data import CheckData
+    from nf_plugins.cli.eval import Evaluate
+    from nf_plugins.cli.export import ExportMesh
+    from nf_plugins.cli.render import RenderBoth, RenderCamera, RenderTime
+    from nf_plugins.data.synthetic.generate import SynthOptions
+
+    classes = (
+        CheckData, Evaluate, ExportMesh, RenderTime, RenderCamera, RenderBoth, SynthOptions, DNeRFRGBADataParserConfig,
+        OwliiDataParserConfig, type(resfields_tnerf.config),
+    )  # fmt: skip
+    known = OPTIONS_OF_OTHERS.union(*(field_names(config_class) for config_class in classes))
+    for option in re.findall(r"(?<![\w-])--([a-z][\w.-]*\w)", page.read_text(encoding="utf-8")):
+        if "." in option:
+            value_at(resfields_tnerf.config, option)
+        else:
+            assert option in known, f"{relative(page)} names --{option}"
+
+
+def test_presets_are_as_the_table_says() -> None:
+    from method_configs import resfields
+
+    lines = METHOD_PAGE.read_text(encoding="utf-8").split("## Presets")[1].split("## ")[0].splitlines()
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    header, body = rows[0], rows[2:]
+    assert set(header[1:]) == METHODS
+    assert len(body) > 10
+    for option, *values in body:
+        for method, value in zip(header[1:], values, strict=True):
+            actual = value_at(getattr(resfields, method.replace("-", "_")).config, option)
+            if isinstance(actual, tuple):
+                actual = " ".join(map(str, actual)) or "none"
+            assert str(actual) == value, f"{option} of {method}"
+
+
+def test_parameter_counts_are_as_the_method_page_says() -> None:
+    import torch
+
+    from method_configs.resfields import resfields_tnerf, tnerf_sdf
+    from nf_plugins.fields.temporal_sdf_field import EncodedTime
+
+    text = METHOD_PAGE.read_text(encoding="utf-8")
+    for method in (resfields_tnerf, tnerf_sdf):
+        config = method.config.pipeline.model.sdf_field
+        hyper = EncodedTime(100, config.num_time_frequencies)
+        field = config.setup(frame_times=torch.linspace(0, 1, 100), hyper=hyper)
+        count = sum(parameter.numel() for parameter in field.parameters())
+        assert f"{count:,}".replace(",", " ") in text
+
+
+def test_the_layer_works_in_a_foreign_network_as_the_method_page_says() -> None:
+    """Runs the page's Python blocks in order."""
+    import torch
+
+    text = METHOD_PAGE.read_text(encoding="utf-8").split("## The layer in your own method")[1]
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    frame_times = torch.linspace(0, 1, 100)
+    mlp = torch.nn.Sequential(
+        torch.nn.Linear(3, 128), torch.nn.ReLU(), torch.nn.Linear(128, 128), torch.nn.ReLU(), torch.nn.Linear(128, 1)
+    )
+    scope = {
+        "mlp": mlp,
+        "times": frame_times[:4],
+        "frame_times": frame_times,
+        "points": torch.rand(4, 5, 3),
+        "ray_times": frame_times[[3, 1, 3, 2]],
+        "ray_points": torch.rand(4, 3),
+        "features": torch.rand(3, 6, 128),
+    }
+    shapes = []
+    for block in blocks:
+        exec(block, scope)
+        shapes.append(tuple(scope["output"].shape))
+    assert shapes == [(4, 5, 1), (4, 1), (len(scope["frames"]), 6, 128)]
