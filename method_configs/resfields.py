@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from nerfstudio.configs.base_config import ViewerConfig
@@ -21,6 +22,8 @@ from nf_plugins.models.resfields import ResFieldsModelConfig
 
 PUBLISHED_STEPS = 400_000
 PUBLISHED_RAYS = 1100
+BALANCED_SAMPLER = DynamicPixelSamplerConfig(strategy="frame_balanced", silhouette_fraction=0.5)
+"""Equal rays per frame, half of them foreground; half of the rest where the masks' visual hull leaves room."""
 
 
 def resfields_trainer(
@@ -80,7 +83,7 @@ def tiny_model(residual_layers: tuple[int, ...]) -> ResFieldsModelConfig:
 
 
 resfields_tnerf = MethodSpecification(
-    config=resfields_trainer("resfields-tnerf", ResFieldsModelConfig(), DynamicPixelSamplerConfig()),
+    config=resfields_trainer("resfields-tnerf", ResFieldsModelConfig(), replace(BALANCED_SAMPLER)),
     description="T-NeRF with residual field layers on a signed distance: dynamic surfaces from a few masked views.",
 )
 
@@ -103,7 +106,7 @@ resfields_tnerf_tiny = MethodSpecification(
     config=resfields_trainer(
         "resfields-tnerf-tiny",
         tiny_model((1, 2, 3)),
-        DynamicPixelSamplerConfig(),
+        replace(BALANCED_SAMPLER),
         steps=300,
         rays=128,
         steps_per_save=100,
@@ -116,7 +119,7 @@ tnerf_sdf = MethodSpecification(
     config=resfields_trainer(
         "tnerf-sdf",
         ResFieldsModelConfig(sdf_field=TemporalSDFFieldConfig(residual_layers=())),
-        DynamicPixelSamplerConfig(),
+        replace(BALANCED_SAMPLER),
     ),
     description="resfields-tnerf without residual layers, for comparison.",
 )
@@ -125,7 +128,7 @@ tnerf_sdf_tiny = MethodSpecification(
     config=resfields_trainer(
         "tnerf-sdf-tiny",
         tiny_model(()),
-        DynamicPixelSamplerConfig(),
+        replace(BALANCED_SAMPLER),
         steps=300,
         rays=128,
         steps_per_save=100,

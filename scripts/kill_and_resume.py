@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from nf_plugins.atomic_files import write_json
-from nf_plugins.engine.checkpoints import list_checkpoints
+from nf_plugins.engine.checkpoints import checkpoint_step, list_checkpoints
 from nf_plugins.errors import InputError
 
 LOSS = "Train Loss"
@@ -44,7 +44,7 @@ class KillOptions:
     """The method to train."""
     kills: int = 10
     """How many times the run is killed."""
-    steps: int = 300
+    steps: int = 400
     """Training steps."""
     steps_per_save: int = 10
     """Steps between checkpoints."""
@@ -77,21 +77,33 @@ def train_command(options: KillOptions, experiment: str) -> list[str]:
     ]
 
 
-def attempt(
-    options: KillOptions, experiment: str, after_start: float | None = None, after_training_began: float | None = None
-) -> Attempt:
-    """Start the command and kill it some seconds after its start or after its first step, unless it ends before."""
+@dataclass
+class Moment:
+    """When to kill a process: some seconds after it has written so many checkpoints."""
+
+    checkpoints: int | None
+    """0 counts from the start of the training loop, None from the start of the process."""
+    seconds: float
+    """Delay after that."""
+
+
+def attempt(options: KillOptions, experiment: str, moment: Moment | None = None) -> Attempt:
+    """Start the command, and kill it at a moment unless it ends before."""
+    earlier = newest_step(options, experiment)
     with (options.output_dir / f"{experiment}.log").open("a") as log:
-        started, wall, began = time.monotonic(), time.time(), None
+        started, wall = time.monotonic(), time.time()
+        began = reached = None
         process = subprocess.Popen(train_command(options, experiment), stdout=log, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
                 now = time.monotonic() - started
                 if began is None and training_began(options, experiment, wall):
                     began = now
-                if (after_start is not None and now >= after_start) or (
-                    after_training_began is not None and began is not None and now - began >= after_training_began
-                ):
+                if moment is not None and reached is None:
+                    written = (newest_step(options, experiment) - earlier) // options.steps_per_save
+                    if moment.checkpoints is None or (began is not None and written >= moment.checkpoints):
+                        reached = now
+                if moment is not None and reached is not None and now - reached >= moment.seconds:
                     process.send_signal(signal.SIGKILL)
                     process.wait()
                 time.sleep(0.005)
@@ -100,6 +112,12 @@ def attempt(
     seconds = time.monotonic() - started
     steps = [step for time_of, step, _ in read_losses(options, experiment) if time_of >= wall]
     return Attempt(seconds, began, [min(steps), max(steps)] if steps else [], process.returncode)
+
+
+def newest_step(options: KillOptions, experiment: str) -> int:
+    """The step of the newest checkpoint of a run; 0 if there is none."""
+    names = (options.output_dir / experiment).glob("*/*/nerfstudio_models/*.ckpt")
+    return max((checkpoint_step(path) or 0 for path in names), default=0)
 
 
 def training_began(options: KillOptions, experiment: str, since: float) -> bool:
@@ -138,14 +156,16 @@ def kill_and_resume(options: KillOptions) -> dict[str, Any]:
         if whole.exit_status != 0 or whole.training_began is None:
             raise InputError(f"The uninterrupted training failed; see {options.output_dir / 'whole.log'}.")
         times = [time_of for time_of, _, _ in read_losses(options, "whole")]
-        # So early that the run cannot be complete before the last kill.
-        latest = (max(times) - min(times)) / (options.kills + 1)
+        between_checkpoints = (max(times) - min(times)) * options.steps_per_save / options.steps
+        # So few that the run cannot be complete before the last kill.
+        most = max(options.steps // options.steps_per_save // (options.kills + 1) - 1, 0)
         for number in range(options.kills):
             progress.update(task, advance=1, description=f"Kill {number + 1} of {options.kills}")
             if chance.random() < EARLY_KILLS:
-                attempts.append(attempt(options, "killed", after_start=chance.uniform(0.0, whole.training_began)))
+                moment = Moment(None, chance.uniform(0.0, whole.training_began))
             else:
-                attempts.append(attempt(options, "killed", after_training_began=chance.uniform(0.0, latest)))
+                moment = Moment(chance.randint(0, most), chance.uniform(0.0, between_checkpoints))
+            attempts.append(attempt(options, "killed", moment))
         progress.update(task, advance=1, description="Last start")
         attempts.append(attempt(options, "killed"))
         progress.update(task, advance=1)

@@ -27,6 +27,10 @@ class DynamicPixelSamplerConfig(PixelSamplerConfig):
     """Uniform over all pixels; a fixed share of foreground pixels; or that and equally many rays for every frame."""
     foreground_fraction: float = 0.5
     """Share of rays through foreground pixels, for both balanced strategies; the rest goes through the background."""
+    silhouette_fraction: float = 0.0
+    """Share of the background rays that pass close to the foreground, where they say most about the shape."""
+    silhouette_width: float = 0.04
+    """How close that is, as a fraction of the image's larger side."""
 
 
 class DynamicPixelSampler(PixelSampler):
@@ -81,8 +85,8 @@ class DynamicPixelSampler(PixelSampler):
             return self._uniform(self._random_frames(num_rays))
         num_foreground = round(self.config.foreground_fraction * num_rays)
         if self.config.strategy == "foreground_balanced":
-            frames = self._random_frames(num_rays)
-            return torch.cat([self._foreground(None, num_foreground), self._background(frames[num_foreground:])])
+            frames = self._random_frames(num_rays - num_foreground)
+            return torch.cat([self._foreground(None, num_foreground), self._background(frames)])
         frames = self._balanced_frames(num_rays)
         # A frame's rays alternate between foreground and background in the wanted proportion.
         position = torch.arange(num_rays)
@@ -132,13 +136,28 @@ class DynamicPixelSampler(PixelSampler):
         return indices
 
     def _background(self, frames: Tensor) -> Tensor:
-        """A uniform background pixel of each given frame, by rejection; any pixel where a frame has hardly any."""
-        indices = self._uniform(frames)
-        rejected = torch.arange(len(indices))
+        """A background pixel of each given frame, by rejection; any pixel where a frame has hardly any.
+
+        The wanted share lies near the silhouette, the rest anywhere.
+        """
+        near = torch.rand(len(frames)) < self.config.silhouette_fraction
+        indices = torch.empty(len(frames), 3, dtype=torch.long)
+        rejected = torch.arange(len(frames))
         for _ in range(REJECTION_ROUNDS):
+            is_near = near[rejected]
+            indices[rejected[is_near]] = self._near_foreground(frames[rejected[is_near]])
+            indices[rejected[~is_near]] = self._uniform(frames[rejected[~is_near]])
             mask = self.store.gather(indices[rejected])["fg_mask"][:, 0]
             rejected = rejected[mask.to(rejected.device) > 0.5]
             if not len(rejected):
                 break
-            indices[rejected] = self._uniform(frames[rejected])
+        return indices
+
+    def _near_foreground(self, frames: Tensor) -> Tensor:
+        """A foreground pixel of each given frame, moved by up to the silhouette width along both axes."""
+        indices = self._foreground(frames, len(frames))
+        sizes = self.store.image_sizes[indices[:, 0]]
+        reach = (self.config.silhouette_width * sizes.amax(1, keepdim=True)).ceil()
+        offsets = ((torch.rand(len(frames), 2) * 2 - 1) * (reach + 0.5)).round().long()
+        indices[:, 1:] = (indices[:, 1:] + offsets).clamp(min=0).minimum(sizes - 1)
         return indices

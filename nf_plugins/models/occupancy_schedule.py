@@ -118,6 +118,7 @@ class OccupancySchedule:
         """Empties for good every cell that some image of its frame shows to be background."""
         dataset = datamanager.train_dataset
         cameras = dataset.cameras
+        assert cameras.times is not None
         frame_ids = frame_ids_from_times(cameras.times[:, 0].cpu(), dataset.metadata["frame_times"])
         centers = self.grid.cell_centers()
         radius = float(self.grid.cell_radius)

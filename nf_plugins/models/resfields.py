@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from nerfstudio.cameras.rays import RayBundle, RaySamples
@@ -121,7 +121,7 @@ class ResFieldsModel(DynamicModel):
         callbacks.append(TrainingCallback(before, self.update_to_step))
         if self.occupancy_schedule is not None:
             assert training_callback_attributes.pipeline is not None
-            datamanager = training_callback_attributes.pipeline.datamanager
+            datamanager: Any = training_callback_attributes.pipeline.datamanager
             schedule = self.occupancy_schedule
             callbacks.append(TrainingCallback(before, lambda step: schedule.before_step(step, datamanager, self.field)))
         return callbacks
@@ -155,9 +155,9 @@ class ResFieldsModel(DynamicModel):
 
         Returns:
             In evaluation ``rgb`` (R, 3) on the data's background, ``accumulation`` (R, 1), ``depth`` (R, 1, expected
-            ray distance, 0 where nothing is), ``normal`` (R, 3, scene axes, as long as the opacity) and ``normal_rgb``. In
-            training ``foreground_rgb`` without background, ``accumulation``, ``depth`` not divided by the opacity (so
-            the published depth loss has it) and what the other losses need.
+            ray distance, 0 where nothing is), ``normal`` (R, 3, scene axes, as long as the opacity) and ``normal_rgb``.
+            In training ``foreground_rgb`` without background, ``accumulation``, ``depth`` not divided by the opacity
+            (so the published depth loss has it) and what the other losses need.
         """
         times = self.ray_times(ray_bundle)[:, 0]
         frame_ids = frame_ids_from_times(times, self.frame_times)
@@ -182,13 +182,11 @@ class ResFieldsModel(DynamicModel):
         background = self.background_color.to(outputs["foreground_rgb"])
         opacity = outputs["accumulation"]
         rgb = outputs.pop("foreground_rgb") + (1 - opacity) * background
-        normal_rgb = (outputs["normal"] + opacity) / 2 + (1 - opacity) * background
+        normal_rgb = ((outputs["normal"] + opacity) / 2 + (1 - opacity) * background).clamp(0, 1)
         outputs["depth"] = outputs["depth"] / opacity.clamp(min=1e-6)
         return {"rgb": rgb, **outputs, "normal_rgb": normal_rgb}
 
-    def render_groups(
-        self, ray_samples: RaySamples, groups: RowGroups, frames: FrameBatch
-    ) -> dict[str, Tensor | dict[str, Tensor]]:
+    def render_groups(self, ray_samples: RaySamples, groups: RowGroups, frames: FrameBatch) -> dict[str, Any]:
         """Evaluates the field at samples ``(K, S)`` grouped by time and accumulates them to rays ``(K, C)``."""
         num_samples = ray_samples.shape[1]
         points = groups.split(ray_samples.frustums.get_positions()).flatten(1, 2)
@@ -220,7 +218,7 @@ class ResFieldsModel(DynamicModel):
 
     def _render_training(
         self, ray_samples: RaySamples, groups: RowGroups, frames: FrameBatch, points: Tensor
-    ) -> dict[str, Tensor | dict[str, Tensor]]:
+    ) -> dict[str, Any]:
         """One differentiable pass; the eikonal gradient rides on it, or takes its own pass over a part of it."""
         num_samples = ray_samples.shape[1]
         everywhere = self.config.eikonal_fraction >= 1

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,18 @@ def test_every_camera_of_a_frame_contributes_foreground_and_background(images) -
     for image in range(len(frame_ids)):
         mine = indices[:, 0] == image
         assert (mine & foreground).any() and (mine & ~foreground).any()
+
+
+def test_silhouette_rays_are_background_close_to_foreground(images) -> None:
+    store, _ = images
+    indices = sample(images, 600, foreground_fraction=0.0, silhouette_fraction=1.0, silhouette_width=0.1)
+    reach = math.ceil(0.1 * 24)
+    close = 0
+    for image, row, column in indices.tolist():
+        mask = store.image("fg_mask", image)[..., 0] > 0.5
+        window = mask[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1]
+        close += int(not mask[row, column] and bool(window.any()))
+    assert close > 0.98 * len(indices), "a few may still be foreground when the rejection rounds end"
 
 
 def test_the_sequence_follows_the_global_generator_alone(images) -> None:

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "kill_and_resume.py"
 
 @pytest.mark.slow
 def test_ns_train_killed_and_started_again_gives_the_same_loss_curve(tiny_owlii_scene: Path, tmp_path: Path) -> None:
-    options = ["--kills", "2", "--steps", "120", "--steps-per-save", "5", "--seed", "13"]
+    options = ["--kills", "2", "--steps", "120", "--steps-per-save", "5", "--seed", "3"]
     process = subprocess.run(
         [sys.executable, str(SCRIPT), "--data", str(tiny_owlii_scene), "--output-dir", str(tmp_path / "out"), *options],
         capture_output=True,
@@ -30,4 +30,4 @@ def test_ns_train_killed_and_started_again_gives_the_same_loss_curve(tiny_owlii_
     assert report["checkpoints"] == ["step-000000119.ckpt", "step-000000115.ckpt"]
     killed_while_training = [start for start in report["starts"][:-1] if start["training_began"] is not None]
     assert killed_while_training
-    assert report["starts"][-1]["steps"][0] > 0  # the last start continued
+    assert report["starts"][-1]["steps"][0] > 10  # the last start continued

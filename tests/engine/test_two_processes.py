@@ -60,12 +60,13 @@ def train_in_two_processes(config: Any, rendezvous: Path) -> list[dict[int, floa
     return results
 
 
-def test_one_process_writes_and_both_go_on_after_a_restart(tiny_config: Callable[..., Any], tmp_path: Path) -> None:
-    first = train_in_two_processes(tiny_config(resume=True, max_num_iterations=5), tmp_path / "first")
-    assert [sorted(losses) for losses in first] == [[0, 1, 2, 3, 4]] * 2
-    second = train_in_two_processes(tiny_config(resume=True, max_num_iterations=8), tmp_path / "second")
-    assert [sorted(losses) for losses in second] == [[5, 6, 7]] * 2
-    assert second[0] != second[1]  # other rays in each process
-    (checkpoint_dir,) = (tmp_path / "outputs").glob("*/*/*/nerfstudio_models")
-    assert [path.name for path in list_checkpoints(checkpoint_dir)] == ["step-000000007.ckpt", "step-000000004.ckpt"]
-    assert len(list(checkpoint_dir.parent.glob("events.out.tfevents.*"))) == 2  # one log for each start
+def test_one_process_writes_and_both_go_on_with_rays_of_their_own(
+    tiny_config: Callable[..., Any], train: Callable[..., Any], tmp_path: Path
+) -> None:
+    before = train(tiny_config(resume=True, max_num_iterations=5))
+    losses = train_in_two_processes(tiny_config(resume=True, max_num_iterations=8), tmp_path / "rendezvous")
+    assert [sorted(of_rank) for of_rank in losses] == [[5, 6, 7]] * 2
+    assert losses[0] != losses[1]
+    names = [path.name for path in list_checkpoints(before.checkpoint_dir)]
+    assert names == ["step-000000007.ckpt", "step-000000004.ckpt"]
+    assert len(list(before.base_dir.glob("events.out.tfevents.*"))) == 2  # one log for each start

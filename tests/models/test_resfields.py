@@ -110,6 +110,8 @@ def test_cells_that_the_field_empties_were_invisible(tiny_owlii_scene: Path) -> 
     grid.update_frames(torch.arange(6), lambda centers, frame: schedule.may_be_dense(centers, frame, model.field))
     assert grid.occupied_fraction() < 0.6
     occupied = model.get_outputs_for_camera(camera)
+    for outputs in (everywhere, occupied):
+        outputs["depth"] = outputs["depth"] * outputs["accumulation"]  # the depth of hardly anything says little
     for name in ("accumulation", "rgb", "depth"):
         assert (everywhere[name] - occupied[name]).abs().mean() < 5e-3, name
     assert everywhere["accumulation"].mean() > 0.1
