@@ -22,8 +22,8 @@ from nf_plugins.models.resfields import ResFieldsModelConfig
 
 PUBLISHED_STEPS = 400_000
 PUBLISHED_RAYS = 1100
-BALANCED_SAMPLER = DynamicPixelSamplerConfig(strategy="frame_balanced", silhouette_fraction=0.5)
-"""Equal rays per frame, half of them foreground; half of the rest where the masks' visual hull leaves room."""
+BALANCED_SAMPLER = DynamicPixelSamplerConfig(strategy="frame_balanced", silhouette_fraction=0.25)
+"""Equal rays per frame, half of them foreground; a quarter of the rest just beside it, where the hull leaves room."""
 
 
 def resfields_trainer(
@@ -96,6 +96,7 @@ resfields_tnerf_published = MethodSpecification(
             occupancy=OccupancyScheduleConfig(enabled=False),
             eikonal_fraction=1.0,
             num_sparsity_points=128,
+            training_background="black",
         ),
         DynamicPixelSamplerConfig(strategy="foreground_balanced"),
     ),

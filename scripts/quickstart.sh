@@ -8,14 +8,13 @@ SCENE=data/demo
 OUTPUT=outputs/quickstart
 DEMO_FLAGS=(--layout owlii --output-dir "$SCENE" --num-frames 20 --overwrite)
 TRAIN_FLAGS=(
-    --max-num-iterations 2400
+    --max-num-iterations 2200
     --steps-per-save 400
-    --optimizers.fields.optimizer.lr 4e-3
-    --optimizers.fields.scheduler.lr-final 4e-4
-    --optimizers.fields.scheduler.max-steps 2400
-    --pipeline.datamanager.train-num-rays-per-batch 1600
-    --pipeline.datamanager.pixel-sampler.foreground-fraction 0.35
-    --pipeline.model.num-samples 10
+    --optimizers.fields.optimizer.lr 2e-3
+    --optimizers.fields.scheduler.lr-final 2e-4
+    --optimizers.fields.scheduler.max-steps 2200
+    --pipeline.datamanager.train-num-rays-per-batch 900
+    --pipeline.model.num-samples 12
     --pipeline.model.num-eval-samples 32
     --pipeline.model.encoding-annealing-steps 100
     --pipeline.model.sdf-field.initial-beta 0.05

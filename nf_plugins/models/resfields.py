@@ -45,8 +45,9 @@ class ResFieldsModelConfig(DynamicModelConfig):
     """Rays are cut by the scene box enlarged by this, scene units."""
     encoding_annealing_steps: int = 50000
     """Steps over which the frequencies of all encodings fade in; 0 starts with all of them."""
-    training_background: Literal["black", "white", "random"] = "black"
-    """Background that masked training images and renders are composited on; evaluation uses the data's own."""
+    training_background: Literal["black", "white", "random"] = "random"
+    """Background that masked training images and renders are composited on; evaluation uses the data's own. Published
+    runs train on black, which leaves dark surfaces transparent; a random colour for every ray does not."""
     loss_coefficients: dict[str, float] = to_immutable_dict(
         {"rgb": 1.0, "mask": 0.1, "eikonal": 0.1, "depth": 0.0, "sparsity": 0.0}
     )
