@@ -55,6 +55,8 @@ class DynamicPixelSampler(PixelSampler):
     ) -> None:
         self.config = config
         self.store = store
+        # Indices are drawn on the CPU, wherever the pixels lie.
+        self.image_sizes = store.image_sizes.cpu()
         self.set_num_rays_per_batch(num_rays_per_batch)
         self.order = torch.argsort(frame_ids, stable=True)
         frames, images_per_frame = torch.unique(frame_ids, return_counts=True)
@@ -68,8 +70,10 @@ class DynamicPixelSampler(PixelSampler):
                 f"Pixel sampling '{config.strategy}' needs foreground masks, and this data has none; "
                 "use --pipeline.datamanager.pixel-sampler.strategy uniform."
             )
-        counts = store.foreground_offsets.diff()[self.order]
-        self.foreground_end = counts.cumsum(0)
+        self.foreground_flat = store.foreground_flat.cpu()
+        self.foreground_offsets = store.foreground_offsets.cpu()
+        self.foreground_counts = self.foreground_offsets.diff()
+        self.foreground_end = self.foreground_counts[self.order].cumsum(0)
         last_image = self.first_image + images_per_frame - 1
         self.frame_end = self.foreground_end[last_image]
         self.frame_start = torch.cat([self.frame_end.new_zeros(1), self.frame_end[:-1]])
@@ -112,7 +116,7 @@ class DynamicPixelSampler(PixelSampler):
         """A uniform pixel of a random image of each given frame."""
         offset = (torch.rand(len(frames)) * self.images_per_frame[frames]).long()
         images = self.order[self.first_image[frames] + offset]
-        pixels = (torch.rand(len(frames), 2) * self.store.image_sizes[images]).long()
+        pixels = (torch.rand(len(frames), 2) * self.image_sizes[images]).long()
         return torch.cat([images[:, None], pixels], dim=-1)
 
     def _foreground(self, frames: Tensor | None, count: int) -> Tensor:
@@ -124,11 +128,11 @@ class DynamicPixelSampler(PixelSampler):
         position = start + (torch.rand(count, dtype=torch.float64) * (end - start)).long()
         slot = torch.searchsorted(self.foreground_end, position, right=True).clamp(max=len(self.order) - 1)
         images = self.order[slot]
-        within = position - (self.foreground_end[slot] - self.store.foreground_offsets.diff()[images])
-        flat = self.store.foreground_flat[
-            (self.store.foreground_offsets[images] + within).clamp(max=max(len(self.store.foreground_flat) - 1, 0))
+        within = position - (self.foreground_end[slot] - self.foreground_counts[images])
+        flat = self.foreground_flat[
+            (self.foreground_offsets[images] + within).clamp(max=max(len(self.foreground_flat) - 1, 0))
         ].long()
-        widths = self.store.image_sizes[images, 1]
+        widths = self.image_sizes[images, 1]
         indices = torch.stack([images, flat // widths, flat % widths], dim=-1)
         empty = end <= start
         if bool(empty.any()):
@@ -156,7 +160,7 @@ class DynamicPixelSampler(PixelSampler):
     def _near_foreground(self, frames: Tensor) -> Tensor:
         """A foreground pixel of each given frame, moved by up to the silhouette width along both axes."""
         indices = self._foreground(frames, len(frames))
-        sizes = self.store.image_sizes[indices[:, 0]]
+        sizes = self.image_sizes[indices[:, 0]]
         reach = (self.config.silhouette_width * sizes.amax(1, keepdim=True)).ceil()
         offsets = ((torch.rand(len(frames), 2) * 2 - 1) * (reach + 0.5)).round().long()
         indices[:, 1:] = (indices[:, 1:] + offsets).clamp(min=0).minimum(sizes - 1)
