@@ -1,6 +1,6 @@
 """A results table from the evaluations that runs wrote at the end of training.
 
-    python scripts/bench/results_table.py --title "..." --runs RUN/config.yml ... --command "..." --output-path X.json
+python scripts/bench/results_table.py --title "..." --runs RUN/config.yml ... --command "..." --output-path X.json
 """
 
 from __future__ import annotations
