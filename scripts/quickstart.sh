@@ -6,7 +6,7 @@ set -euo pipefail
 
 SCENE=data/demo
 OUTPUT=outputs/quickstart
-DEMO_FLAGS=(--layout owlii --output-dir "$SCENE" --num-frames 20 --overwrite)
+DEMO_FLAGS=(--layout owlii --output-dir "$SCENE" --overwrite)
 TRAIN_FLAGS=(
     --max-num-iterations 2200
     --steps-per-save 400

@@ -95,7 +95,8 @@ class DynamicPixelSampler(PixelSampler):
         # A frame's rays alternate between foreground and background in the wanted proportion.
         position = torch.arange(num_rays)
         fraction = self.config.foreground_fraction
-        is_foreground = ((position + 1) * fraction).floor() > (position * fraction).floor()
+        phase = torch.rand(())
+        is_foreground = ((position + 1) * fraction + phase).floor() > (position * fraction + phase).floor()
         indices = torch.empty(num_rays, 3, dtype=torch.long)
         indices[is_foreground] = self._foreground(frames[is_foreground], int(is_foreground.sum()))
         indices[~is_foreground] = self._background(frames[~is_foreground])
@@ -151,7 +152,7 @@ class DynamicPixelSampler(PixelSampler):
             is_near = near[rejected]
             indices[rejected[is_near]] = self._near_foreground(frames[rejected[is_near]])
             indices[rejected[~is_near]] = self._uniform(frames[rejected[~is_near]])
-            mask = self.store.gather(indices[rejected])["fg_mask"][:, 0]
+            mask = self.store.gather(indices[rejected], keys=("fg_mask",))["fg_mask"][:, 0]
             rejected = rejected[mask.to(rejected.device) > 0.5]
             if not len(rejected):
                 break

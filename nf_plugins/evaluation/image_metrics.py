@@ -28,11 +28,11 @@ def psnr(predicted: Tensor, target: Tensor, mask: Tensor | None = None) -> float
     Returns:
         ``-10 log10(mean squared error)``; inf for equal images, nan for an empty mask.
     """
-    squared_error = (predicted - target).double().square().mean(dim=-1, keepdim=True)
+    squared_error = (predicted - target).cpu().double().square().mean(dim=-1, keepdim=True)
     if mask is None:
         mean_squared_error = squared_error.mean()
     else:
-        weights = mask.double()
+        weights = mask.cpu().double()
         mean_squared_error = (squared_error * weights).sum() / weights.sum()
     return float(-10.0 * torch.log10(mean_squared_error))
 
@@ -92,8 +92,8 @@ def masked_ssim(
     """
     if min(predicted.shape[:2]) < SSIM_WINDOW:
         return None
-    weights = (mask > 0.5).double()[..., 0]
-    first, second = predicted.double().permute(2, 0, 1), target.double().permute(2, 0, 1)
+    weights = (mask > 0.5).cpu().double()[..., 0]
+    first, second = predicted.cpu().double().permute(2, 0, 1), target.cpu().double().permute(2, 0, 1)
     moments = torch.stack([first, second, first * first, second * second, first * second])
     mean1, mean2, square1, square2, product = _masked_blur(moments, weights)
     variance1 = (square1 - mean1 * mean1).clamp(min=0.0)

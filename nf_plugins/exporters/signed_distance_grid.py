@@ -85,7 +85,7 @@ class _GridSampler:
     ) -> None:
         self.surface, self.settings, self.on_progress = surface, settings, on_progress
         self.device = surface.bounds.device
-        bounds = surface.bounds.detach().double().cpu()
+        bounds = surface.bounds.detach().cpu().double()
         sides = bounds[1] - bounds[0]
         if not bool((sides > 0).all()):
             raise InputError(f"The bounds of the surface are empty: {bounds.tolist()}.")

@@ -55,6 +55,14 @@ class SDFNetwork(nn.Module):
         super().__init__()
         self.in_dim = num_position_features + num_hyper_features
         self.skip_layer = skip_layer
+        unknown = [layer for layer in residual_layers if not 0 <= layer <= num_layers]
+        if unknown:
+            raise InputError(
+                f"--pipeline.model.sdf-field.residual-layers names layer {unknown[0]}, but with num-layers {num_layers}"
+                f" they are numbered 0 to {num_layers}."
+            )
+        if not 1 <= skip_layer <= num_layers:
+            raise InputError(f"--pipeline.model.sdf-field.skip-layer {skip_layer} is not within 1 to {num_layers}.")
         if hidden_dim <= self.in_dim:
             raise InputError(
                 f"--pipeline.model.sdf-field.hidden-dim {hidden_dim} is too narrow: the layer before the skip needs "

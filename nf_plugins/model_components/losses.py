@@ -38,6 +38,22 @@ def eikonal_loss(gradient: Tensor) -> Tensor:
     return ((gradient.norm(dim=-1) - 1) ** 2).mean()
 
 
+def free_space_loss(signed_distance: Tensor, is_free: Tensor) -> Tensor:
+    """How far points that are known to be empty lie inside the surface.
+
+    Stands in for the background rays that skipping of empty space leaves without samples.
+
+    Args:
+        signed_distance: ``(*batch, 1)``, scene units, negative inside.
+        is_free: Which points are known to be empty, bool ``(*batch)``.
+
+    Returns:
+        Mean of ``max(-signed_distance, 0)`` over those points; 0 without any.
+    """
+    free = is_free.to(signed_distance.dtype)
+    return (free * torch.relu(-signed_distance[..., 0])).sum() / free.sum().clamp(min=1)
+
+
 def depth_l1_loss(predicted: Tensor, target: Tensor, fg_mask: Tensor | None) -> Tensor:
     """Mean absolute error of the ray distance where both distances are positive and the ray is foreground.
 

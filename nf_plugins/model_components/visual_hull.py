@@ -46,17 +46,17 @@ def cells_inside_silhouette(camera: Cameras, mask: Tensor, centers: Tensor, radi
     """
     height, width = mask.shape
     x, y, depth = project_points(camera, centers)
-    in_front = depth > radius
-    if not bool(in_front.any()):
-        return torch.ones_like(in_front)
-    nearest = float(depth[in_front].min())
-    focal = float(torch.maximum(camera.fx, camera.fy))
-    dilation = math.ceil(focal * radius / (nearest - radius))
-    dilated = mask[None, None].float()
-    for kernel in ((2 * dilation + 1, 1), (1, 2 * dilation + 1)):
-        padding = (kernel[0] // 2, kernel[1] // 2)
-        dilated = torch.nn.functional.max_pool2d(dilated, kernel, stride=1, padding=padding)
     column, row = x.floor().long(), y.floor().long()
-    seen = in_front & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    seen = (depth > 2 * radius) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    if not bool(seen.any()):
+        return torch.ones_like(seen)
+    # Half the width of a sphere's image; it grows away from the optical axis.
+    slant = (1 + ((x - camera.cx) / camera.fx) ** 2 + ((y - camera.cy) / camera.fy) ** 2).sqrt()
+    extent = torch.maximum(camera.fx, camera.fy) * radius / (depth - radius) * slant
+    dilation = min(math.ceil(float(extent[seen].max())), max(height, width))
+    # What lies beyond the border is not seen, so it may be foreground.
+    dilated = torch.nn.functional.pad(mask[None, None].float(), [dilation] * 4, value=1.0)
+    for kernel in ((2 * dilation + 1, 1), (1, 2 * dilation + 1)):
+        dilated = torch.nn.functional.max_pool2d(dilated, kernel, stride=1)
     inside = dilated[0, 0][row.clamp(0, height - 1), column.clamp(0, width - 1)] > 0
     return inside | ~seen

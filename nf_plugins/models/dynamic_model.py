@@ -66,6 +66,9 @@ class DynamicModel(Model):
         self.register_buffer("frame_times", self.metadata["frame_times"].float())
         self.register_buffer("scene_aabb", self.metadata.get("scene_aabb", self.scene_box.aabb).float())
         self.register_buffer("background_color", torch.ones(3) if background is None else background.float())
+        default_time = self.config.default_time
+        if default_time is not None and not 0 <= default_time <= 1:
+            raise InputError(f"--pipeline.model.default-time {default_time} is outside [0, 1].")
         self._said_default_time = False
         self._lpips: Any = None
 
@@ -100,7 +103,7 @@ class DynamicModel(Model):
 
     def signature(self) -> dict[str, str]:
         """What a checkpoint must agree on besides the shapes of its tensors."""
-        return {"model": f"{type(self).__module__}.{type(self).__qualname__}"}
+        return {"model": type(self).__name__}
 
     def get_extra_state(self) -> dict[str, str]:
         """The signature, stored with the parameters."""
@@ -120,7 +123,7 @@ class DynamicModel(Model):
         problems = [
             f"says {name} = {theirs.get(name)} where {value} is expected"
             for name, value in own.pop("_extra_state").items()
-            if theirs.get(name) != value
+            if theirs.get(name, value) != value
         ]
         problems += [f"lacks '{key}'" for key in own if key not in state_dict]
         problems += [f"has '{key}'" for key in state_dict if key not in own and key != "_extra_state"]
@@ -160,7 +163,13 @@ class DynamicModel(Model):
         true_image = batch["image"].to(outputs["rgb"])
         fg_mask = batch["fg_mask"].to(true_image) if "fg_mask" in batch else None
         values = image_metrics(outputs["rgb"], true_image, fg_mask, outputs.get("accumulation"), lpips=self.lpips)
-        metrics = {name: value for name, value in values.items() if value is not None}
+        metrics: dict[str, float] = {}
+        for name, value in values.items():
+            if value is not None:
+                metrics[name] = value
+            elif fg_mask is not None and not name.startswith("lpips"):
+                # nerfstudio averages what the first image has, so every image has to have the same.
+                metrics[name] = float("nan")
         images = {"img": torch.cat([true_image, outputs["rgb"]], dim=1)}
         for name in ("normal_rgb", "accumulation"):
             if name in outputs:

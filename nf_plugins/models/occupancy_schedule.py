@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.base_config import PrintableConfig
-from rich.progress import track
 from torch import Tensor
 
+from nf_plugins.data.parallel import late_progress
 from nf_plugins.field_components.frame_batch import FrameBatch
 from nf_plugins.field_components.frame_times import frame_ids_from_times
 from nf_plugins.model_components.temporal_occupancy import CARVED, OCCUPIED, TemporalOccupancyGrid
@@ -122,8 +122,10 @@ class OccupancySchedule:
         frame_ids = frame_ids_from_times(cameras.times[:, 0].cpu(), dataset.metadata["frame_times"])
         centers = self.grid.cell_centers()
         radius = float(self.grid.cell_radius)
-        for index in track(range(len(dataset)), description="Carving the visual hull", transient=True):
-            mask = datamanager.train_foreground_mask(index)
-            camera = cameras[index].to(centers.device)
-            keep = cells_inside_silhouette(camera, mask.to(centers.device), centers, radius)
-            self.grid.carve(int(frame_ids[index]), keep)
+        with late_progress("Carving the visual hull", len(dataset)) as advance:
+            for index in range(len(dataset)):
+                mask = datamanager.train_foreground_mask(index)
+                camera = cameras[index].to(centers.device)
+                keep = cells_inside_silhouette(camera, mask.to(centers.device), centers, radius)
+                self.grid.carve(int(frame_ids[index]), keep)
+                advance()

@@ -19,10 +19,13 @@ from nf_plugins.fields.temporal_sdf_field import EncodedTime, TemporalSDFField, 
 from nf_plugins.model_components import losses
 from nf_plugins.model_components.box_collider import BoxCollider
 from nf_plugins.model_components.occupied_sampler import OccupiedSampler
-from nf_plugins.model_components.temporal_occupancy import TemporalOccupancyGrid
+from nf_plugins.model_components.temporal_occupancy import CARVED, TemporalOccupancyGrid
 from nf_plugins.models.dynamic_model import DynamicModel, DynamicModelConfig
 from nf_plugins.models.occupancy_schedule import OccupancySchedule, OccupancyScheduleConfig
 from nf_plugins.models.temporal_surface import TemporalSurface
+
+FREE_SPACE_REACH = 0.05
+"""Spread of the points around samples at which free space is looked at, as a fraction of the box."""
 
 
 @dataclass
@@ -49,10 +52,13 @@ class ResFieldsModelConfig(DynamicModelConfig):
     """Background that masked training images and renders are composited on; evaluation uses the data's own. Published
     runs train on black, which leaves dark surfaces transparent; a random colour for every ray does not."""
     loss_coefficients: dict[str, float] = to_immutable_dict(
-        {"rgb": 1.0, "mask": 0.1, "eikonal": 0.1, "depth": 0.0, "sparsity": 0.0}
+        {"rgb": 1.0, "mask": 0.1, "eikonal": 0.1, "free_space": 1.0, "depth": 0.0, "sparsity": 0.0}
     )
-    """Weight of each loss; 0 switches a loss off."""
-    loss_start_steps: dict[str, int] = to_immutable_dict({"rgb": 0, "mask": 0, "eikonal": 0, "depth": 0, "sparsity": 0})
+    """Weight of each loss; 0 switches a loss off. free_space keeps the surface out of space that the masks carved,
+    where skipping leaves no samples to do so; it counts only with occupancy."""
+    loss_start_steps: dict[str, int] = to_immutable_dict(
+        {"rgb": 0, "mask": 0, "eikonal": 0, "free_space": 0, "depth": 0, "sparsity": 0}
+    )
     """Step from which each loss counts."""
     num_sparsity_points: int = 16
     """Random points per ray, uniform in the box, of the sparsity loss; the published runs use 128."""
@@ -99,8 +105,8 @@ class ResFieldsModel(DynamicModel):
         return {"fields": list(self.field.parameters())}
 
     def signature(self) -> dict[str, str]:
-        """Adds the networks' config, whose sizes alone do not tell coefficient modes apart."""
-        return super().signature() | {"sdf_field": repr(self.config.sdf_field)}
+        """Adds what the sizes of the networks do not tell."""
+        return super().signature() | {"residual_mode": self.config.sdf_field.residual_mode}
 
     def required_inputs(self) -> list[str]:
         """Masks for the mask loss, depth for the depth loss."""
@@ -135,18 +141,20 @@ class ResFieldsModel(DynamicModel):
             frame_ids: Frame of each ray, int64 ``(R,)``.
 
         Returns:
-            Ray samples ``(K, S)`` of K kept rays, and their rows in the bundle, int64 ``(K,)``; at least one row, so
-            that a batch always has a gradient.
+            Ray samples ``(K, S)`` of K kept rays, and their rows in the bundle, int64 ``(K,)``; in training at
+            least one row, so that a batch always has a gradient.
         """
         assert ray_bundle.nears is not None and ray_bundle.fars is not None
         num_samples = self.config.num_samples if self.training else self.config.num_eval_samples
         if self.occupancy_schedule is None:
             kept = (ray_bundle.fars > ray_bundle.nears)[:, 0].nonzero()[:, 0]
-            kept = kept if len(kept) else torch.zeros(1, dtype=torch.long, device=frame_ids.device)
+            if not len(kept) and self.training:
+                kept = torch.zeros(1, dtype=torch.long, device=frame_ids.device)
             return self.uniform_sampler(ray_bundle[kept], num_samples=num_samples), kept
         occupied = self.occupancy_schedule.occupied_segments(ray_bundle, frame_ids, explore=self.training)
         kept = occupied.any(1).nonzero()[:, 0]
-        if not len(kept):
+        if not len(kept) and self.training:
+            # A batch without any sample would have no gradient.
             kept = torch.zeros(1, dtype=torch.long, device=frame_ids.device)
             occupied[0] = True
         return self.occupied_sampler(ray_bundle[kept], occupied=occupied[kept], num_samples=num_samples), kept
@@ -163,6 +171,10 @@ class ResFieldsModel(DynamicModel):
         times = self.ray_times(ray_bundle)[:, 0]
         frame_ids = frame_ids_from_times(times, self.frame_times)
         ray_samples, kept = self.sample(ray_bundle, frame_ids)
+        if not len(kept):
+            channels = {"foreground_rgb": 3, "accumulation": 1, "depth": 1, "normal": 3}
+            empty = {name: torch.zeros(len(times), count, device=times.device) for name, count in channels.items()}
+            return self.finish_evaluation(empty)
         groups = group_rows(times[kept], points_per_row=ray_samples.shape[1])
         frames = FrameBatch.from_times(groups.keys, self.frame_times)
         rendered = self.render_groups(ray_samples, groups, frames)
@@ -225,24 +237,64 @@ class ResFieldsModel(DynamicModel):
         everywhere = self.config.eikonal_fraction >= 1
         wants_eikonal = self.loss_weight("eikonal") > 0
         gradient: Tensor | None = None
+        loss_inputs: dict[str, Tensor] = {}
         if wants_eikonal and everywhere:
             signed_distance, feature, gradient = self.field.geometry_with_gradient(points, frames, create_graph=True)
         else:
             signed_distance, feature = self.field.geometry(points, frames)
             if wants_eikonal:
-                count = max(1, round(self.config.eikonal_fraction * points.shape[1]))
-                chosen = points[:, torch.randperm(points.shape[1], device=points.device)[:count]]
-                _, _, gradient = self.field.geometry_with_gradient(chosen, frames, create_graph=True)
+                chosen, is_free, counts = self.choose_eikonal_points(points, groups, frames)
+                chosen_distance, _, chosen_gradient = self.field.geometry_with_gradient(
+                    chosen, frames, create_graph=True
+                )
+                gradient = chosen_gradient[counts]
+                loss_inputs |= {"chosen_signed_distance": chosen_distance, "is_free": is_free}
         colors = self.field.color(feature)
         per_ray = groups.merge(signed_distance.view(len(groups.keys), -1, num_samples, 1))
         ray_colors = groups.merge(colors.view(len(groups.keys), -1, num_samples, 3))
         weights = ray_samples.get_weights(self.field.density(per_ray))
-        loss_inputs = {"signed_distance": per_ray}
+        loss_inputs["signed_distance"] = per_ray
         if gradient is not None:
-            loss_inputs["gradient"] = gradient
+            # Padded slots repeat a ray; it must not count twice.
+            loss_inputs["gradient"] = (
+                groups.merge(gradient.unflatten(1, (groups.capacity, -1))) if everywhere else gradient
+            )
         if self.loss_weight("sparsity") > 0:
             loss_inputs["random_signed_distance"] = self._random_signed_distance(groups, frames)
         return {**accumulate(weights, ray_colors, ray_samples), "loss_inputs": loss_inputs}
+
+    def choose_eikonal_points(
+        self, points: Tensor, groups: RowGroups, frames: FrameBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the eikonal term is estimated: a random part of the samples and as many points around them.
+
+        Half of the points around lie within a few cells of a sample, half anywhere in the box. Those in carved cells
+        serve the free-space loss too.
+
+        Args:
+            points: Samples grouped by frame ``(G, P, 3)``.
+            groups: How rays fill the groups.
+            frames: Frames of the G groups.
+
+        Returns:
+            Points ``(G, Q, 3)``; which of them are known to be empty, bool ``(G, Q)``; which of them count, bool
+            ``(G, Q)``: all but the samples of padded slots, which repeat a ray.
+        """
+        count = max(2, round(self.config.eikonal_fraction * points.shape[1]))
+        columns = torch.randperm(points.shape[1], device=points.device)[:count]
+        chosen = points[:, columns]
+        counts = ~groups.is_padding()[:, columns // (points.shape[1] // groups.capacity)]
+        if self.occupancy is None:
+            return chosen, torch.zeros_like(counts), counts
+        lower, upper = self.occupancy.box
+        near = chosen[:, : len(columns) // 2]
+        near = near + torch.randn_like(near) * FREE_SPACE_REACH * (upper - lower)
+        anywhere = lower + torch.rand_like(chosen[:, len(columns) // 2 :]) * (upper - lower)
+        around = torch.cat([near, anywhere], dim=1).clamp(lower, upper)
+        is_free = self.occupancy.lookup(around, frames.frame_ids[:, None]) == CARVED
+        everything = torch.ones_like(counts)
+        none = torch.zeros_like(counts)
+        return torch.cat([chosen, around], 1), torch.cat([none, is_free], 1), torch.cat([counts, everything], 1)
 
     def _random_signed_distance(self, groups: RowGroups, frames: FrameBatch) -> Tensor:
         """Signed distances at uniform points of the box, with the frames of the batch's rays."""
@@ -274,6 +326,11 @@ class ResFieldsModel(DynamicModel):
             "rgb": lambda: losses.foreground_l1_loss(rgb, image, fg_mask),
             "mask": lambda: losses.mask_cross_entropy_loss(opacity, fg_mask),
             "eikonal": lambda: losses.eikonal_loss(outputs["gradient"]) if "gradient" in outputs else opacity.sum() * 0,
+            "free_space": lambda: (
+                losses.free_space_loss(outputs["chosen_signed_distance"], outputs["is_free"])
+                if "is_free" in outputs
+                else opacity.sum() * 0
+            ),
             "depth": lambda: losses.depth_l1_loss(outputs["depth"], batch["depth"], batch.get("fg_mask")),
             "sparsity": lambda: (
                 losses.sparsity_loss(outputs["signed_distance"], outputs["random_signed_distance"])
@@ -310,7 +367,7 @@ class ResFieldsModel(DynamicModel):
 
     def surface_at(self, time: float) -> TemporalSurface:
         """The surface and its colours at a time in [0, 1], for exporters."""
-        return TemporalSurface(self.field, self.frame_times, self.scene_aabb, time)
+        return TemporalSurface(self.field, self.frame_times, self.scene_aabb, time, self.occupancy)
 
 
 def accumulate(weights: Tensor, colors: Tensor, ray_samples: RaySamples) -> dict[str, Tensor]:

@@ -33,6 +33,12 @@ def test_depth_counts_only_measured_foreground() -> None:
     assert losses.depth_l1_loss(predicted, torch.zeros(4, 1), mask).item() == 0
 
 
+def test_free_space_counts_only_points_known_to_be_empty_and_inside() -> None:
+    distance = torch.tensor([[-0.3], [0.2], [-0.5]])
+    assert losses.free_space_loss(distance, torch.tensor([True, True, False])).item() == pytest.approx(0.15)
+    assert losses.free_space_loss(distance, torch.zeros(3, dtype=torch.bool)).item() == 0
+
+
 def test_sparsity_known_values() -> None:
     loss = losses.sparsity_loss(torch.tensor([0.001]), torch.tensor([-0.01]))
     assert loss.item() == pytest.approx(math.exp(-1), rel=1e-4)

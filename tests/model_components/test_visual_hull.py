@@ -46,7 +46,10 @@ def test_hull_of_three_views_holds_the_ball_and_little_more() -> None:
         camera = camera_looking_along(axis)
         keep &= cells_inside_silhouette(camera, ball_mask(camera, radius), centers, cell)
     touches_ball = centers.norm(dim=-1) < radius + cell
-    assert keep[touches_ball & (centers.norm(dim=-1) < radius)].all(), "no cell of the ball is lost"
+    lost = touches_ball & ~keep
+    # A mask pixel is background when its centre misses the ball: up to half a pixel of rim may be carved.
+    rim = centers.norm(dim=-1) > radius + cell - 0.5 * DISTANCE / FOCAL
+    assert not (lost & ~rim).any(), "no cell of the ball is lost"
     assert keep.float().mean() < 4 * touches_ball.float().mean()
 
 

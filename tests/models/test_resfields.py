@@ -13,6 +13,7 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from dataparsers.owlii import OwliiDataParserConfig
 from method_configs.resfields import resfields_tnerf_tiny, tnerf_sdf_tiny
 from nf_plugins.errors import InputError
+from nf_plugins.field_components.frame_batch import FrameBatch
 
 
 def make_pipeline(scene: Path, spec=resfields_tnerf_tiny, **model_fields) -> VanillaPipeline:
@@ -125,6 +126,25 @@ def test_rays_without_time_are_an_error_unless_a_default_is_set(trained: Vanilla
     trained.model.config.default_time = 0.5
     assert trained.model(bundle)["rgb"].shape == (10, 3)
     trained.model.config.default_time = None
+
+
+def test_a_bundle_that_meets_nothing_is_all_background(trained: VanillaPipeline) -> None:
+    bundle = trained.datamanager.eval_dataset.cameras[0:1].generate_rays(camera_indices=0, keep_shape=False)
+    carved = trained.model(bundle)["accumulation"][:, 0] == 0
+    outputs = trained.model(bundle[carved][:20])
+    assert torch.equal(outputs["rgb"], torch.ones(20, 3)) and not outputs["accumulation"].any()
+
+
+def test_free_space_loss_turns_a_filled_box_outside_in(tiny_owlii_scene: Path) -> None:
+    """Space that the masks carved ends up outside the surface although no sample ever lies there."""
+    pipeline = make_pipeline(tiny_owlii_scene)
+    train_steps(pipeline, 80)
+    model = pipeline.model
+    carved = model.occupancy.states[0] == 0
+    points = model.occupancy.cell_centers()[carved]
+    inside = model.field.geometry(points[None], FrameBatch.from_ids(torch.tensor([0])))[0] < 0
+    assert inside.float().mean() < 0.02
+    assert (model.surface_at(0.0).signed_distance(points) > 0).all()
 
 
 def test_rays_that_all_miss_still_have_a_gradient(tiny_owlii_scene: Path) -> None:
@@ -250,7 +270,7 @@ def test_published_settings_render_the_whole_box(tiny_owlii_scene: Path) -> None
     pipeline.train()
     bundle, _ = pipeline.datamanager.next_train(0)
     outputs = pipeline.model(bundle)
-    assert outputs["gradient"].shape[:-1].numel() >= outputs["signed_distance"].numel()
+    assert outputs["gradient"].shape[:-1].numel() == outputs["signed_distance"].numel(), "padding does not count"
 
 
 def test_surface_at_a_time_is_the_field_at_that_time(trained: VanillaPipeline) -> None:

@@ -43,7 +43,7 @@ class SynthOptions:
     """Folder with one .obj, .ply or .off file per frame, taken in order of name; without it the built-in dancer."""
     up_axis: Literal["x", "y", "z"] = "y"
     """Axis of the mesh sequence that points up; the built-in dancer stands along z."""
-    num_frames: int = 24
+    num_frames: int = 20
     """Number of time steps (fewer when the mesh sequence is shorter)."""
     frame_stride: int = 1
     """Take every n-th file of the mesh sequence."""
