@@ -120,7 +120,7 @@ class ResFieldLinear(nn.Linear):
         whatever the number of chunks.
         """
         parameters = (self.weight, self.coefficients, self.basis)
-        state = tuple((id(parameter), parameter._version) for parameter in parameters)
+        state = tuple((id(parameter), parameter._version, parameter.device) for parameter in parameters)
         if torch.is_grad_enabled():
             key = (id(self), state)
             if key not in frames.composed:
@@ -134,7 +134,13 @@ class ResFieldLinear(nn.Linear):
         return weights
 
     def _compose(self, frames: FrameBatch) -> Tensor:
-        return compose_weights(self.weight, self.basis, self.frame_coefficients(frames))
+        """Composes each distinct frame once; groups that share a frame receive copies."""
+        positions = frames.frame_ids if self.mode == "lookup" else frames.coordinates
+        distinct, inverse = torch.unique(positions, return_inverse=True)
+        if len(distinct) == len(positions):
+            return compose_weights(self.weight, self.basis, self.frame_coefficients(frames))
+        once = FrameBatch(distinct.long(), distinct) if self.mode == "interpolation" else FrameBatch.from_ids(distinct)
+        return compose_weights(self.weight, self.basis, self.frame_coefficients(once))[inverse]
 
     def forward(self, input: Tensor, frames: FrameBatch | None = None) -> Tensor:
         """Applies each group's own weight in one batched product.

@@ -57,12 +57,14 @@ class OccupancySchedule:
         self.config = config
         self.grid = grid
 
-    def occupied_segments(self, ray_bundle: RayBundle, frame_ids: Tensor, explore: bool) -> Tensor:
+    def occupied_segments(self, ray_bundle: RayBundle, coordinates: Tensor, explore: bool) -> Tensor:
         """Which of ``2 * resolution`` equal segments of each ray are occupied, by the state at their middle.
+
+        Between two frames a segment is occupied when it is in either of them.
 
         Args:
             ray_bundle: Rays ``(R,)`` with nears and fars.
-            frame_ids: Frame of each ray, int64 ``(R,)``.
+            coordinates: Fractional frame index of each ray ``(R,)``.
             explore: Lets the configured share of rays, chosen at random, see emptied cells too.
 
         Returns:
@@ -70,13 +72,16 @@ class OccupancySchedule:
         """
         assert ray_bundle.nears is not None and ray_bundle.fars is not None
         num_segments = 2 * self.grid.resolution
-        middles = (torch.arange(num_segments, device=frame_ids.device) + 0.5) / num_segments
+        middles = (torch.arange(num_segments, device=coordinates.device) + 0.5) / num_segments
         distances = ray_bundle.nears + middles * (ray_bundle.fars - ray_bundle.nears)
         points = ray_bundle.origins[:, None] + distances[..., None] * ray_bundle.directions[:, None]
-        states = self.grid.lookup(points, frame_ids[:, None])
+        earlier, later = coordinates.floor().long(), coordinates.ceil().long()
+        states = self.grid.lookup(points, earlier[:, None])
+        if not torch.equal(earlier, later):
+            states = torch.maximum(states, self.grid.lookup(points, later[:, None]))
         occupied = states == OCCUPIED
         if explore and self.config.exploration > 0:
-            explores = torch.rand(len(frame_ids), device=frame_ids.device) < self.config.exploration
+            explores = torch.rand(len(coordinates), device=coordinates.device) < self.config.exploration
             occupied = torch.where(explores[:, None], states != CARVED, occupied)
         return occupied & (ray_bundle.fars > ray_bundle.nears)
 

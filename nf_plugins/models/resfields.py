@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from nf_plugins.field_components.frame_batch import FrameBatch, RowGroups, group_rows
-from nf_plugins.field_components.frame_times import frame_ids_from_times
+from nf_plugins.field_components.frame_times import frame_coordinates
 from nf_plugins.fields.temporal_sdf_field import EncodedTime, TemporalSDFField, TemporalSDFFieldConfig
 from nf_plugins.model_components import losses
 from nf_plugins.model_components.box_collider import BoxCollider
@@ -133,12 +133,12 @@ class ResFieldsModel(DynamicModel):
             callbacks.append(TrainingCallback(before, lambda step: schedule.before_step(step, datamanager, self.field)))
         return callbacks
 
-    def sample(self, ray_bundle: RayBundle, frame_ids: Tensor) -> tuple[RaySamples, Tensor]:
+    def sample(self, ray_bundle: RayBundle, times: Tensor) -> tuple[RaySamples, Tensor]:
         """Samples of the rays that can hit something.
 
         Args:
             ray_bundle: Rays ``(R,)`` with nears and fars.
-            frame_ids: Frame of each ray, int64 ``(R,)``.
+            times: Time of each ray ``(R,)``.
 
         Returns:
             Ray samples ``(K, S)`` of K kept rays, and their rows in the bundle, int64 ``(K,)``; in training at
@@ -149,13 +149,14 @@ class ResFieldsModel(DynamicModel):
         if self.occupancy_schedule is None:
             kept = (ray_bundle.fars > ray_bundle.nears)[:, 0].nonzero()[:, 0]
             if not len(kept) and self.training:
-                kept = torch.zeros(1, dtype=torch.long, device=frame_ids.device)
+                kept = torch.zeros(1, dtype=torch.long, device=times.device)
             return self.uniform_sampler(ray_bundle[kept], num_samples=num_samples), kept
-        occupied = self.occupancy_schedule.occupied_segments(ray_bundle, frame_ids, explore=self.training)
+        coordinates = frame_coordinates(times, self.frame_times)
+        occupied = self.occupancy_schedule.occupied_segments(ray_bundle, coordinates, explore=self.training)
         kept = occupied.any(1).nonzero()[:, 0]
         if not len(kept) and self.training:
             # A batch without any sample would have no gradient.
-            kept = torch.zeros(1, dtype=torch.long, device=frame_ids.device)
+            kept = torch.zeros(1, dtype=torch.long, device=times.device)
             occupied[0] = True
         return self.occupied_sampler(ray_bundle[kept], occupied=occupied[kept], num_samples=num_samples), kept
 
@@ -169,8 +170,11 @@ class ResFieldsModel(DynamicModel):
             (so the published depth loss has it) and what the other losses need.
         """
         times = self.ray_times(ray_bundle)[:, 0]
-        frame_ids = frame_ids_from_times(times, self.frame_times)
-        ray_samples, kept = self.sample(ray_bundle, frame_ids)
+        with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+            return self._render(ray_bundle, times)
+
+    def _render(self, ray_bundle: RayBundle, times: Tensor) -> dict[str, Tensor]:
+        ray_samples, kept = self.sample(ray_bundle, times)
         if not len(kept):
             channels = {"foreground_rgb": 3, "accumulation": 1, "depth": 1, "normal": 3}
             empty = {name: torch.zeros(len(times), count, device=times.device) for name, count in channels.items()}
@@ -318,6 +322,7 @@ class ResFieldsModel(DynamicModel):
         if fg_mask is None:
             fg_mask = torch.ones_like(opacity)
         rgb = outputs.get("rgb")
+        depth = outputs["depth"] if rgb is None else outputs["depth"] * opacity
         if rgb is None:
             background = self.draw_background(len(opacity))
             rgb = outputs["foreground_rgb"] + (1 - opacity) * background
@@ -331,7 +336,7 @@ class ResFieldsModel(DynamicModel):
                 if "is_free" in outputs
                 else opacity.sum() * 0
             ),
-            "depth": lambda: losses.depth_l1_loss(outputs["depth"], batch["depth"], batch.get("fg_mask")),
+            "depth": lambda: losses.depth_l1_loss(depth, batch["depth"], batch.get("fg_mask")),
             "sparsity": lambda: (
                 losses.sparsity_loss(outputs["signed_distance"], outputs["random_signed_distance"])
                 if "random_signed_distance" in outputs

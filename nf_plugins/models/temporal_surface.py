@@ -41,7 +41,8 @@ class TemporalSurface:
         signed_distance = self.field.geometry(points[None], self.frames)[0][0]
         if self.occupancy is None:
             return signed_distance
-        carved = self.occupancy.lookup(points, self.frames.frame_ids) == CARVED
+        neighbours = self.frames.coordinates.floor().long(), self.frames.coordinates.ceil().long()
+        carved = torch.stack([self.occupancy.lookup(points, frame) == CARVED for frame in neighbours]).all(0)
         return torch.where(
             carved[:, None], signed_distance.clamp(min=float(self.occupancy.cell_radius) / 4), signed_distance
         )
