@@ -119,8 +119,8 @@ class ExportMesh:
         """Extract and write the meshes of a model with ``surface_at``; earlier meshes of the folder stay."""
         from nerfstudio.utils.rich_utils import CONSOLE
 
-        from nf_plugins.evaluation.evaluate import progress_bar
         from nf_plugins.exporters.mesh import extract_mesh, write_mesh
+        from nf_plugins.progress import progress_bar
 
         requests = list(self.requested(metadata.get("frame_times")))
         world_from_scene = metadata.get("world_from_scene") if self.units == "world" else None

@@ -64,9 +64,9 @@ class RenderOptions:
 
         from nf_plugins.engine.load_run import load_run
         from nf_plugins.evaluation.dataset_images import dataset_for_split
-        from nf_plugins.evaluation.evaluate import progress_bar
         from nf_plugins.exporters.rendering import OutputPainter, render_to_file
         from nf_plugins.exporters.trajectories import ping_pong
+        from nf_plugins.progress import progress_bar
 
         _, pipeline, _, _ = load_run(self.load_config, test_mode="inference")
         cameras, fps = self.cameras(lambda: dataset_for_split(pipeline.datamanager, self.split).cameras)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from nf_plugins.atomic_files import atomic_path
 from nf_plugins.evaluation.dataset_images import Split, dataset_for_split, image_identity, truth_of, with_final_names
-from nf_plugins.evaluation.evaluate import progress_bar
 from nf_plugins.exporters.rendering import OutputPainter, render_frame
+from nf_plugins.progress import progress_bar
 
 Image8 = NDArray[np.uint8]
 

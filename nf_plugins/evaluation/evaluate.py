@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from nerfstudio.utils.rich_utils import CONSOLE
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from nf_plugins.atomic_files import atomic_path, check_writable, write_json
@@ -19,6 +17,7 @@ from nf_plugins.evaluation.dataset_images import Split, dataset_for_split, image
 from nf_plugins.evaluation.image_metrics import mask_iou, masked_ssim, psnr, ssim
 from nf_plugins.evaluation.lpips import LazyLPIPS
 from nf_plugins.evaluation.protocol import protocol_block
+from nf_plugins.progress import progress_bar
 
 MaskChoice = Literal["full", "foreground", "both"]
 
@@ -216,15 +215,3 @@ def save_image(path: Path, image: Tensor) -> None:
     pixels = (image.detach().cpu().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).numpy()
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG")
-
-
-def progress_bar() -> Progress:
-    """The bar that every command of this package shows on work over a known number of items."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=CONSOLE,
-    )

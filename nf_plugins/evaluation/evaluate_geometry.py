@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nf_plugins.errors import InputError
-from nf_plugins.evaluation.evaluate import progress_bar
 from nf_plugins.evaluation.geometry_metrics import FloatArray, SurfaceDistances, compare_meshes
 from nf_plugins.exporters.mesh import extract_mesh
 from nf_plugins.exporters.signed_distance_grid import GridSettings
+from nf_plugins.progress import progress_bar
 
 if TYPE_CHECKING:
     import trimesh
