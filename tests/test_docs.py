@@ -28,7 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 COMMANDS = set(PROJECT["scripts"])
 METHODS = set(PROJECT["entry-points"]["nerfstudio.method_configs"])
 DATAPARSERS = set(PROJECT["entry-points"]["nerfstudio.dataparser_configs"])
-OPTIONS_OF_OTHERS = {"load-config", "output-path", "help"}
+OPTIONS_OF_OTHERS = {"normal-method", "load-config", "output-path", "help"}
 """Options of nerfstudio's own commands that the documentation names beside ours."""
 
 

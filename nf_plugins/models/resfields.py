@@ -322,7 +322,8 @@ class ResFieldsModel(DynamicModel):
         if fg_mask is None:
             fg_mask = torch.ones_like(opacity)
         rgb = outputs.get("rgb")
-        depth = outputs["depth"] if rgb is None else outputs["depth"] * opacity
+        # Evaluation divides the depth by the opacity, the loss does not.
+        depth_scale = opacity if rgb is not None else torch.ones_like(opacity)
         if rgb is None:
             background = self.draw_background(len(opacity))
             rgb = outputs["foreground_rgb"] + (1 - opacity) * background
@@ -336,7 +337,7 @@ class ResFieldsModel(DynamicModel):
                 if "is_free" in outputs
                 else opacity.sum() * 0
             ),
-            "depth": lambda: losses.depth_l1_loss(depth, batch["depth"], batch.get("fg_mask")),
+            "depth": lambda: losses.depth_l1_loss(outputs["depth"] * depth_scale, batch["depth"], batch.get("fg_mask")),
             "sparsity": lambda: (
                 losses.sparsity_loss(outputs["signed_distance"], outputs["random_signed_distance"])
                 if "random_signed_distance" in outputs
