@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from nf_plugins.field_components.frame_times import frame_coordinates, frame_ids_from_times
 
+Shared = TypeVar("Shared")
 WEIGHT_COPY_IN_POINTS = 48
 """Points whose arithmetic takes about as long as copying one weight matrix, measured on a CPU at width 128."""
 
@@ -25,8 +27,15 @@ class FrameBatch:
     """Nearest training frame of each group, int64 ``(G,)``."""
     coordinates: Tensor
     """Fractional frame index of each group in [0, T - 1], float ``(G,)``; equals the id at a frame's own time."""
-    composed: dict[Any, Tensor] = field(default_factory=dict, repr=False, compare=False)
-    """Weights that layers composed for these frames, so that several passes of one step share them."""
+    composed: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What layers worked out for these frames, composed weights above all, so that several passes of one step share
+    it."""
+
+    def shared(self, key: Any, compute: Callable[[], Shared]) -> Shared:
+        """What ``compute`` returns, computed once for this batch and key."""
+        if key not in self.composed:
+            self.composed[key] = compute()
+        return self.composed[key]
 
     @staticmethod
     def from_times(times: Tensor, frame_times: Tensor) -> FrameBatch:

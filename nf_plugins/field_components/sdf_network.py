@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nf_plugins.errors import InputError
 from nf_plugins.field_components.frame_batch import FrameBatch
-from nf_plugins.field_components.residual_linear import ResFieldLinear
+from nf_plugins.field_components.residual_linear import Factorisation, Fuse, ResFieldLinear
 
 SOFTPLUS_BETA = 100.0
 
@@ -33,6 +33,9 @@ class SDFNetwork(nn.Module):
         residual_rank: Rank of the residuals.
         residual_mode: Coefficient mode of the residuals.
         num_coefficients: Rows of the coefficient tables, default one per frame.
+        residual_factorisation: How the residuals are factorised; see ``ResFieldLinear``.
+        residual_fuse: How they meet the shared weight.
+        residual_faithful: Whether variants keep the reference's defects.
         initial_radius: Radius of the starting sphere, scene units.
     """
 
@@ -50,6 +53,9 @@ class SDFNetwork(nn.Module):
         residual_rank: int = 10,
         residual_mode: Literal["lookup", "interpolation"] = "lookup",
         num_coefficients: int | None = None,
+        residual_factorisation: Factorisation = "vm",
+        residual_fuse: Fuse = "add",
+        residual_faithful: bool = False,
         initial_radius: float = 0.5,
     ) -> None:
         super().__init__()
@@ -81,6 +87,9 @@ class SDFNetwork(nn.Module):
                     rank=residual_rank,
                     mode=residual_mode,
                     num_coefficients=num_coefficients,
+                    factorisation=residual_factorisation,
+                    fuse=residual_fuse,
+                    faithful=residual_faithful,
                 )
             else:
                 linear = nn.Linear(in_dim, out_dim)

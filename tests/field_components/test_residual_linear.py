@@ -4,12 +4,8 @@ from torch import nn
 
 from nf_plugins.errors import InputError
 from nf_plugins.field_components.frame_batch import FrameBatch
-from nf_plugins.field_components.residual_linear import (
-    ResFieldLinear,
-    add_residual_fields,
-    interpolate_coefficients,
-    use_frames,
-)
+from nf_plugins.field_components.residual_factors import interpolate_coefficients
+from nf_plugins.field_components.residual_linear import ResFieldLinear, add_residual_fields, use_frames
 
 FRAMES = 6
 
