@@ -204,7 +204,7 @@ def test_parameter_counts_are_as_the_method_page_says() -> None:
     import torch
 
     from method_configs.resfields import resfields_tnerf, tnerf_sdf
-    from nf_plugins.fields.temporal_sdf_field import EncodedTime
+    from nf_plugins.field_components.hyper_coordinates import EncodedTime
 
     text = METHOD_PAGE.read_text(encoding="utf-8")
     for method in (resfields_tnerf, tnerf_sdf):

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from nf_plugins.errors import InputError
 from nf_plugins.field_components.annealed_encoding import AnnealedPositionalEncoding, annealing_window
 from nf_plugins.field_components.frame_batch import FrameBatch, group_rows
+from nf_plugins.field_components.frame_codes import FrameCodes
+from nf_plugins.field_components.motion_context import MotionContext
+from nf_plugins.field_components.residual_linear import Factorisation, Fuse
 from nf_plugins.field_components.sdf_network import ColorNetwork, SDFNetwork
 from nf_plugins.model_components.density import LaplaceDensity
 
@@ -36,6 +39,12 @@ class TemporalSDFFieldConfig(FieldConfig):
     """Layers with a weight residual per frame (0 is the input layer); empty trains the same network without them."""
     residual_rank: int = 10
     """Rank of the residuals: basis matrices per layer."""
+    residual_factorisation: Factorisation = "vm"
+    """How the residuals are factorised; vm, coefficients times a shared basis, is the published method."""
+    residual_fuse: Fuse = "add"
+    """Whether the residual is added to the shared weight, multiplies it, or replaces it (none)."""
+    residual_faithful: bool = False
+    """Whether variants with a defect in the reference implementation keep it, to compare with published ablations."""
     residual_mode: Literal["lookup", "interpolation"] = "lookup"
     """Whether coefficients belong to the nearest frame or are interpolated between neighbours."""
     num_coefficients: int | None = None
@@ -50,32 +59,9 @@ class TemporalSDFFieldConfig(FieldConfig):
     """Radius of the sphere that the surface starts as, scene units."""
     initial_beta: float = 0.1
     """Starting width of the Laplace density, scene units; trained with everything else."""
-
-
-class EncodedTime(nn.Module):
-    """Hyper coordinates of T-NeRF: the encoded time ``2 f / T - 1`` of frame coordinate f (ResFields, Sec. 4).
-
-    Args:
-        num_frames: Number of training frames T.
-        num_frequencies: Octaves of the encoding.
-    """
-
-    def __init__(self, num_frames: int, num_frequencies: int) -> None:
-        super().__init__()
-        self.num_frames = num_frames
-        self.num_frequencies = num_frequencies
-        self.encoding = AnnealedPositionalEncoding(1, num_frequencies)
-
-    @property
-    def out_dim(self) -> int:
-        """Number of hyper features."""
-        return self.encoding.out_dim
-
-    def forward(self, points: Tensor, frames: FrameBatch, alpha: Tensor) -> Tensor:
-        """Features ``(G, P, out_dim)`` of the observed points ``(G, P, 3)`` at the frames of the G groups."""
-        time = (2 * frames.coordinates / self.num_frames - 1).to(points.dtype)
-        encoded = self.encoding(time[:, None, None], annealing_window(alpha, self.num_frequencies))
-        return encoded.expand(-1, points.shape[1], -1)
+    density: Literal["laplace", "relu"] = "laplace"
+    """Laplace density of a signed distance, or a plain NeRF density: the network's negated first output, clipped at 0
+    (no signed distance, so no eikonal and no sparsity loss; meshes are cut at a density of 0.001)."""
 
 
 class TemporalSDFField(Field):
@@ -86,9 +72,10 @@ class TemporalSDFField(Field):
     Args:
         config: Sizes.
         frame_times: Sorted training times ``(T,)``.
-        warp: Maps ``(points, frames, alpha)`` to canonical points of the same shape; None observes directly.
-        hyper: Maps ``(points, frames, alpha)`` to features ``(G, P, hyper.out_dim)`` that are concatenated to the
-            encoded canonical points; None concatenates nothing.
+        warp: Maps ``(points, context)`` to canonical points of the same shape; None observes directly.
+        hyper: Maps ``(points, context)`` to features ``(G, P, hyper.out_dim)`` that are concatenated to the encoded
+            canonical points; None concatenates nothing.
+        codes: A code per frame, handed to both in the :class:`MotionContext`.
         default_time: Time of :meth:`forward_geonetwork`, which is asked without one; None makes that an error.
     """
 
@@ -99,8 +86,10 @@ class TemporalSDFField(Field):
         self,
         config: TemporalSDFFieldConfig,
         frame_times: Tensor,
+        *,
         warp: nn.Module | None = None,
         hyper: nn.Module | None = None,
+        codes: FrameCodes | None = None,
         default_time: float | None = None,
     ) -> None:
         super().__init__()
@@ -109,6 +98,7 @@ class TemporalSDFField(Field):
         self.register_buffer("frame_times", frame_times.clone(), persistent=False)
         self.warp = warp
         self.hyper = hyper
+        self.codes = codes
         self.position_encoding = AnnealedPositionalEncoding(3, config.num_position_frequencies)
         self.sdf_network = SDFNetwork(
             self.position_encoding.out_dim,
@@ -122,11 +112,18 @@ class TemporalSDFField(Field):
             residual_rank=config.residual_rank,
             residual_mode=config.residual_mode,
             num_coefficients=config.num_coefficients,
+            residual_factorisation=config.residual_factorisation,
+            residual_fuse=config.residual_fuse,
+            residual_faithful=config.residual_faithful,
             initial_radius=config.initial_radius,
         )
         self.color_network = ColorNetwork(config.feature_dim, config.color_hidden_dim)
-        self.laplace_density = LaplaceDensity(config.initial_beta)
+        self.laplace_density = LaplaceDensity(config.initial_beta) if config.density == "laplace" else None
         self.register_buffer("alpha", torch.ones(()))
+
+    def motion_context(self, frames: FrameBatch) -> MotionContext:
+        """What warps and hyper coordinates are told about G groups."""
+        return MotionContext(frames, self.alpha, None if self.codes is None else self.codes(frames))
 
     def geometry(self, points: Tensor, frames: FrameBatch) -> tuple[Tensor, Tensor]:
         """Signed distance and feature.
@@ -136,13 +133,15 @@ class TemporalSDFField(Field):
             frames: Frames of the G groups.
 
         Returns:
-            Signed distance ``(G, P, 1)`` (negative inside, scene units) and feature ``(G, P, feature_dim)``.
+            Signed distance ``(G, P, 1)`` (negative inside, scene units; with density "relu" the negated density) and
+            feature ``(G, P, feature_dim)``.
         """
-        canonical_points = points if self.warp is None else self.warp(points, frames, self.alpha)
+        context = self.motion_context(frames)
+        canonical_points = points if self.warp is None else self.warp(points, context)
         window = annealing_window(self.alpha, self.config.num_position_frequencies)
         encoded = self.position_encoding(canonical_points, window)
         if self.hyper is not None:
-            encoded = torch.cat([encoded, self.hyper(points, frames, self.alpha)], dim=-1)
+            encoded = torch.cat([encoded, self.hyper(points, context)], dim=-1)
         output = self.sdf_network(encoded, frames)
         return output[..., :1], output[..., 1:]
 
@@ -160,6 +159,20 @@ class TemporalSDFField(Field):
                 signed_distance.sum(), points, create_graph=create_graph, retain_graph=create_graph
             )
         return signed_distance, feature, gradient
+
+    def warp_jacobian(self, points: Tensor, frames: FrameBatch) -> Tensor:
+        """Derivative of the canonical by the observed points, ``(G, P, 3, 3)``, differentiable.
+
+        Raises:
+            ValueError: The field has no warp.
+        """
+        if self.warp is None:
+            raise ValueError("This field observes directly: it has no warp to differentiate.")
+        with torch.enable_grad():
+            points = points.detach().requires_grad_(True)
+            canonical_points = self.warp(points, self.motion_context(frames))
+            rows = [torch.autograd.grad(canonical_points[..., i].sum(), points, create_graph=True)[0] for i in range(3)]
+        return torch.stack(rows, dim=-2)
 
     def get_density(self, ray_samples: RaySamples) -> tuple[Tensor, Tensor]:
         """Density ``(R, S, 1)`` and feature ``(R, S, feature_dim)`` of samples ``(R, S)`` that carry times."""
@@ -197,7 +210,12 @@ class TemporalSDFField(Field):
         return torch.cat(self.geometry(points[None], frames), dim=-1)[0]
 
     def density(self, signed_distance: Tensor) -> Tensor:
-        """Laplace density of a signed distance, ``1/beta`` deep inside (Yariv et al. 2021, Eq. 2); same shape."""
+        """Density of a signed distance, same shape.
+
+        Laplace: ``1/beta`` deep inside (Yariv et al. 2021, Eq. 2). Relu: the part of it that is negative, negated.
+        """
+        if self.laplace_density is None:
+            return torch.relu(-signed_distance)
         return self.laplace_density(signed_distance)
 
     def color(self, feature: Tensor) -> Tensor:

@@ -83,3 +83,25 @@ def sparsity_loss(on_rays: Tensor, in_space: Tensor) -> Tensor:
         ``(mean exp(-1000 |s|) + mean exp(-100 |s|)) / 2`` of the two, a scalar.
     """
     return 0.5 * (torch.exp(-1000 * on_rays.abs()).mean() + torch.exp(-100 * in_space.abs()).mean())
+
+
+def elastic_loss(jacobian: Tensor, scale: float = 0.03) -> Tensor:
+    """How far a warp is from a rigid motion (Park et al., Nerfies, Sec. 3.3, Eqs. 5 and 6).
+
+    Squared logarithms of the singular values, under the Geman-McClure function, so that a few points may stretch.
+
+    Args:
+        jacobian: Derivative of the warped by the observed points, ``(*batch, 3, 3)``.
+        scale: Where the function starts to level off.
+
+    Returns:
+        Mean over the points, a scalar in [0, 2); 0 for rigid motions. Its gradient is finite for equal singular values.
+    """
+    singular_values = torch.linalg.svdvals(jacobian.flatten(0, -3)).clamp(min=1e-6)
+    squared = (singular_values.log() ** 2).sum(-1) / scale**2
+    return (2 * squared / (squared + 4)).mean()
+
+
+def code_loss(codes: Tensor) -> Tensor:
+    """Mean squared length of per-frame codes ``(T, code_dim)``."""
+    return (codes**2).sum(-1).mean()

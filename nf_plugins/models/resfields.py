@@ -1,4 +1,7 @@
-"""Dynamic surfaces from a few views: residual neural fields with signed distance and colour (ResFields, ICLR 2024)."""
+"""Dynamic surfaces from a few views: residual neural fields with signed distance and colour (ResFields, ICLR 2024).
+
+Six methods share everything but how the field learns motion; see :mod:`nf_plugins.fields.scene_motion`.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +18,31 @@ from torch.nn import Parameter
 
 from nf_plugins.field_components.frame_batch import FrameBatch, RowGroups, group_rows
 from nf_plugins.field_components.frame_times import frame_coordinates
-from nf_plugins.fields.temporal_sdf_field import EncodedTime, TemporalSDFField, TemporalSDFFieldConfig
-from nf_plugins.model_components import losses
+from nf_plugins.fields.scene_motion import SceneMotionConfig, build_scene_motion
+from nf_plugins.fields.temporal_sdf_field import TemporalSDFField, TemporalSDFFieldConfig
 from nf_plugins.model_components.box_collider import BoxCollider
 from nf_plugins.model_components.occupied_sampler import OccupiedSampler
-from nf_plugins.model_components.temporal_occupancy import CARVED, TemporalOccupancyGrid
+from nf_plugins.model_components.regularisation_points import RegularisationPoints, choose_regularisation_points
+from nf_plugins.model_components.temporal_occupancy import TemporalOccupancyGrid
 from nf_plugins.models.dynamic_model import DynamicModel, DynamicModelConfig
 from nf_plugins.models.occupancy_schedule import OccupancySchedule, OccupancyScheduleConfig
+from nf_plugins.models.surface_losses import DISTANCE_LOSSES, SurfaceTarget, check_losses, surface_loss_terms
 from nf_plugins.models.temporal_surface import TemporalSurface
 
-FREE_SPACE_REACH = 0.05
-"""Spread of the points around samples at which free space is looked at, as a fraction of the box."""
+RELU_DENSITY_THRESHOLD = 0.001
+"""Density at which meshes of a plain NeRF density are cut, as published."""
 
 
 @dataclass
 class ResFieldsModelConfig(DynamicModelConfig):
-    """T-NeRF on a signed-distance field, with residual layers; skips empty space unless told otherwise."""
+    """A volume-rendered temporal signed-distance field with residual layers; skips empty space unless told not to."""
 
     _target: type = field(default_factory=lambda: ResFieldsModel)
     """Target class to instantiate."""
     sdf_field: TemporalSDFFieldConfig = field(default_factory=TemporalSDFFieldConfig)
     """Networks; --pipeline.model.sdf-field.residual-layers chooses the layers with residuals."""
+    motion: SceneMotionConfig = SceneMotionConfig()
+    """How the field learns that the scene moves: which of the six baselines this is."""
     num_samples: int = 24
     """Samples per training ray, placed in its occupied part (in the whole box without occupancy)."""
     num_eval_samples: int = 64
@@ -52,13 +59,20 @@ class ResFieldsModelConfig(DynamicModelConfig):
     """Background that masked training images and renders are composited on; evaluation uses the data's own. Published
     runs train on black, which leaves dark surfaces transparent; a random colour for every ray does not."""
     loss_coefficients: dict[str, float] = to_immutable_dict(
-        {"rgb": 1.0, "mask": 0.1, "eikonal": 0.1, "free_space": 1.0, "depth": 0.0, "sparsity": 0.0}
-    )
+        {
+            "rgb": 1.0, "mask": 0.1, "eikonal": 0.1, "free_space": 1.0,
+            "depth": 0.0, "sparsity": 0.0, "elastic": 0.0, "code": 0.0,
+        }
+    )  # fmt: skip
     """Weight of each loss; 0 switches a loss off. free_space keeps the surface out of space that the masks carved,
-    where skipping leaves no samples to do so; it counts only with occupancy."""
+    where skipping leaves no samples to do so; it counts only with occupancy. elastic asks a warp to be locally rigid
+    (Nerfies uses 0.001), code keeps the frames' codes short."""
     loss_start_steps: dict[str, int] = to_immutable_dict(
-        {"rgb": 0, "mask": 0, "eikonal": 0, "free_space": 0, "depth": 0, "sparsity": 0}
-    )
+        {
+            "rgb": 0, "mask": 0, "eikonal": 0, "free_space": 0,
+            "depth": 0, "sparsity": 0, "elastic": 0, "code": 0,
+        }
+    )  # fmt: skip
     """Step from which each loss counts."""
     num_sparsity_points: int = 16
     """Random points per ray, uniform in the box, of the sparsity loss; the published runs use 128."""
@@ -78,8 +92,13 @@ class ResFieldsModel(DynamicModel):
     config: ResFieldsModelConfig
 
     def populate_modules(self) -> None:
-        """Builds the field, the occupancy and the samplers."""
+        """Builds the field, the occupancy and the samplers.
+
+        Raises:
+            InputError: A loss was asked for that this method has no use for.
+        """
         super().populate_modules()
+        check_losses(self.config.loss_coefficients, self.config.motion, self.config.sdf_field.density)
         num_frames = len(self.frame_times)
         self.field = self.build_field()
         self.collider = BoxCollider(self.scene_aabb, self.config.box_margin)
@@ -94,10 +113,11 @@ class ResFieldsModel(DynamicModel):
         self.step = 0
 
     def build_field(self) -> TemporalSDFField:
-        """The field of this method: observed points with encoded time beside them (T-NeRF)."""
-        hyper = EncodedTime(len(self.frame_times), self.config.sdf_field.num_time_frequencies)
+        """The field with the warp, hyper coordinates and codes of the configured kind of motion."""
+        num_frames = len(self.frame_times)
+        motion = build_scene_motion(self.config.motion, num_frames, self.config.sdf_field.num_time_frequencies)
         return self.config.sdf_field.setup(
-            frame_times=self.frame_times, hyper=hyper, default_time=self.config.default_time
+            frame_times=self.frame_times, **motion._asdict(), default_time=self.config.default_time
         )
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
@@ -106,7 +126,13 @@ class ResFieldsModel(DynamicModel):
 
     def signature(self) -> dict[str, str]:
         """Adds what the sizes of the networks do not tell."""
-        return super().signature() | {"residual_mode": self.config.sdf_field.residual_mode}
+        networks = self.config.sdf_field
+        return super().signature() | {
+            "residual_mode": networks.residual_mode,
+            "residual_fuse": networks.residual_fuse,
+            "motion": self.config.motion.kind,
+            "density": networks.density,
+        }
 
     def required_inputs(self) -> list[str]:
         """Masks for the mask loss, depth for the depth loss."""
@@ -247,12 +273,20 @@ class ResFieldsModel(DynamicModel):
         else:
             signed_distance, feature = self.field.geometry(points, frames)
             if wants_eikonal:
-                chosen, is_free, counts = self.choose_eikonal_points(points, groups, frames)
+                chosen, is_free, counts = self.choose_regularisation_points(points, groups, frames)
                 chosen_distance, _, chosen_gradient = self.field.geometry_with_gradient(
                     chosen, frames, create_graph=True
                 )
                 gradient = chosen_gradient[counts]
                 loss_inputs |= {"chosen_signed_distance": chosen_distance, "is_free": is_free}
+            elif self.loss_weight("free_space") > 0 and self.occupancy is not None:
+                chosen, is_free, _ = self.choose_regularisation_points(points, groups, frames)
+                loss_inputs |= {
+                    "chosen_signed_distance": self.field.geometry(chosen, frames)[0], "is_free": is_free
+                }  # fmt: skip
+        if self.loss_weight("elastic") > 0:
+            where = self.choose_regularisation_points(points, groups, frames)
+            loss_inputs["warp_jacobian"] = self.field.warp_jacobian(where.points, frames)[where.counts]
         colors = self.field.color(feature)
         per_ray = groups.merge(signed_distance.view(len(groups.keys), -1, num_samples, 1))
         ray_colors = groups.merge(colors.view(len(groups.keys), -1, num_samples, 3))
@@ -267,38 +301,11 @@ class ResFieldsModel(DynamicModel):
             loss_inputs["random_signed_distance"] = self._random_signed_distance(groups, frames)
         return {**accumulate(weights, ray_colors, ray_samples), "loss_inputs": loss_inputs}
 
-    def choose_eikonal_points(
+    def choose_regularisation_points(
         self, points: Tensor, groups: RowGroups, frames: FrameBatch
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Where the eikonal term is estimated: a random part of the samples and as many points around them.
-
-        Half of the points around lie within a few cells of a sample, half anywhere in the box. Those in carved cells
-        serve the free-space loss too.
-
-        Args:
-            points: Samples grouped by frame ``(G, P, 3)``.
-            groups: How rays fill the groups.
-            frames: Frames of the G groups.
-
-        Returns:
-            Points ``(G, Q, 3)``; which of them are known to be empty, bool ``(G, Q)``; which of them count, bool
-            ``(G, Q)``: all but the samples of padded slots, which repeat a ray.
-        """
-        count = max(2, round(self.config.eikonal_fraction * points.shape[1]))
-        columns = torch.randperm(points.shape[1], device=points.device)[:count]
-        chosen = points[:, columns]
-        counts = ~groups.is_padding()[:, columns // (points.shape[1] // groups.capacity)]
-        if self.occupancy is None:
-            return chosen, torch.zeros_like(counts), counts
-        lower, upper = self.occupancy.box
-        near = chosen[:, : len(columns) // 2]
-        near = near + torch.randn_like(near) * FREE_SPACE_REACH * (upper - lower)
-        anywhere = lower + torch.rand_like(chosen[:, len(columns) // 2 :]) * (upper - lower)
-        around = torch.cat([near, anywhere], dim=1).clamp(lower, upper)
-        is_free = self.occupancy.lookup(around, frames.frame_ids[:, None]) == CARVED
-        everything = torch.ones_like(counts)
-        none = torch.zeros_like(counts)
-        return torch.cat([chosen, around], 1), torch.cat([none, is_free], 1), torch.cat([counts, everything], 1)
+    ) -> RegularisationPoints:
+        """Where geometric regularisers are estimated, given the samples ``(G, P, 3)`` of a batch."""
+        return choose_regularisation_points(points, groups, frames, self.config.eikonal_fraction, self.occupancy)
 
     def _random_signed_distance(self, groups: RowGroups, frames: FrameBatch) -> Tensor:
         """Signed distances at uniform points of the box, with the frames of the batch's rays."""
@@ -308,7 +315,9 @@ class ResFieldsModel(DynamicModel):
         return self.field.geometry(points, frames)[0]
 
     def loss_weight(self, name: str) -> float:
-        """Current weight of a loss: 0 before its start step."""
+        """Current weight of a loss: 0 before its start step, and for a loss without meaning for this density."""
+        if self.config.sdf_field.density == "relu" and name in DISTANCE_LOSSES:
+            return 0.0
         if self.step < self.config.loss_start_steps.get(name, 0):
             return 0.0
         return self.config.loss_coefficients.get(name, 0.0)
@@ -316,7 +325,7 @@ class ResFieldsModel(DynamicModel):
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Weighted losses of a batch; see :mod:`nf_plugins.model_components.losses`."""
+        """Weighted losses of a batch; see :mod:`nf_plugins.models.surface_losses`."""
         image, fg_mask = batch["image"].to(self.device), batch.get("fg_mask")
         opacity = outputs["accumulation"]
         if fg_mask is None:
@@ -328,22 +337,11 @@ class ResFieldsModel(DynamicModel):
             background = self.draw_background(len(opacity))
             rgb = outputs["foreground_rgb"] + (1 - opacity) * background
             image = image + (1 - fg_mask) * (background - self.background_color)
-        terms = {
-            "rgb": lambda: losses.foreground_l1_loss(rgb, image, fg_mask),
-            "mask": lambda: losses.mask_cross_entropy_loss(opacity, fg_mask),
-            "eikonal": lambda: losses.eikonal_loss(outputs["gradient"]) if "gradient" in outputs else opacity.sum() * 0,
-            "free_space": lambda: (
-                losses.free_space_loss(outputs["chosen_signed_distance"], outputs["is_free"])
-                if "is_free" in outputs
-                else opacity.sum() * 0
-            ),
-            "depth": lambda: losses.depth_l1_loss(outputs["depth"] * depth_scale, batch["depth"], batch.get("fg_mask")),
-            "sparsity": lambda: (
-                losses.sparsity_loss(outputs["signed_distance"], outputs["random_signed_distance"])
-                if "random_signed_distance" in outputs
-                else opacity.sum() * 0
-            ),
-        }
+        target = SurfaceTarget(image, fg_mask, batch.get("depth"), "fg_mask" in batch)
+        rendered = outputs | {"rgb": rgb}
+        if "depth" in outputs:
+            rendered["depth"] = outputs["depth"] * depth_scale
+        terms = surface_loss_terms(rendered, target, None if self.field.codes is None else self.field.codes.weight)
         weights = {name: self.loss_weight(name) for name in terms}
         return {f"{name}_loss": weights[name] * term() for name, term in terms.items() if weights[name] > 0}
 
@@ -362,18 +360,19 @@ class ResFieldsModel(DynamicModel):
         fg_mask = batch.get("fg_mask", torch.ones_like(outputs["accumulation"]))
         target = batch["image"].to(self.device) - (1 - fg_mask) * self.background_color
         error = (fg_mask * (outputs["foreground_rgb"] - target) ** 2).sum() / (3 * fg_mask.sum()).clamp(min=1)
-        metrics = {
-            "psnr_fg": -10 * torch.log10(error.clamp(min=1e-10)),
-            "beta": self.field.laplace_density.beta.detach(),
-            "alpha": self.field.alpha,
-        }
+        metrics = {"psnr_fg": -10 * torch.log10(error.clamp(min=1e-10)), "alpha": self.field.alpha}
+        if self.field.laplace_density is not None:
+            metrics["beta"] = self.field.laplace_density.beta.detach()
         if self.occupancy is not None and self.step % 100 == 0:
             metrics["occupied_fraction"] = self.occupancy.occupied_fraction()
         return metrics
 
     def surface_at(self, time: float) -> TemporalSurface:
         """The surface and its colours at a time in [0, 1], for exporters."""
-        return TemporalSurface(self.field, self.frame_times, self.scene_aabb, time, self.occupancy)
+        level = RELU_DENSITY_THRESHOLD if self.config.sdf_field.density == "relu" else 0.0
+        return TemporalSurface(
+            self.field, self.frame_times, self.scene_aabb, time, occupancy=self.occupancy, level=level
+        )
 
 
 def accumulate(weights: Tensor, colors: Tensor, ray_samples: RaySamples) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ class TemporalSurface:
         bounds: Lower and upper corner of the scene ``(2, 3)``, scene units.
         time: Time in [0, 1].
         occupancy: Where the renderer looks at all; space that the masks carved is outside for exporters too.
+        level: Added to the field's values, whose zero set is the surface: the threshold of a plain density.
     """
 
     def __init__(
@@ -27,8 +28,11 @@ class TemporalSurface:
         frame_times: Tensor,
         bounds: Tensor,
         time: float,
+        *,
         occupancy: TemporalOccupancyGrid | None = None,
+        level: float = 0.0,
     ) -> None:
+        self.level = level
         self.field = field
         self.bounds = bounds
         self.occupancy = occupancy
@@ -38,7 +42,7 @@ class TemporalSurface:
     def signed_distance(self, points: Tensor) -> Tensor:
         """Signed distance ``(N, 1)``, negative inside, at scene points ``(N, 3)``."""
         points = points.to(self.bounds.device)
-        signed_distance = self.field.geometry(points[None], self.frames)[0][0]
+        signed_distance = self.field.geometry(points[None], self.frames)[0][0] + self.level
         if self.occupancy is None:
             return signed_distance
         neighbours = self.frames.coordinates.floor().long(), self.frames.coordinates.ceil().long()

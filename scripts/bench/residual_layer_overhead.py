@@ -23,8 +23,10 @@ from torch import Tensor, nn
 
 from nf_plugins.engine.devices import best_device_type
 from nf_plugins.field_components.frame_batch import FrameBatch, group_rows
-from nf_plugins.field_components.residual_linear import ResFieldLinear, compose_weights
-from nf_plugins.fields.temporal_sdf_field import EncodedTime, TemporalSDFField, TemporalSDFFieldConfig
+from nf_plugins.field_components.hyper_coordinates import EncodedTime
+from nf_plugins.field_components.residual_factors import compose_weights
+from nf_plugins.field_components.residual_linear import ResFieldLinear
+from nf_plugins.fields.temporal_sdf_field import TemporalSDFField, TemporalSDFFieldConfig
 
 
 class GatheredResFieldLinear(ResFieldLinear):

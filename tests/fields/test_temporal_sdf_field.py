@@ -5,8 +5,9 @@ from nerfstudio.field_components.field_heads import FieldHeadNames
 
 from nf_plugins.errors import InputError
 from nf_plugins.field_components.frame_batch import FrameBatch
+from nf_plugins.field_components.hyper_coordinates import EncodedTime
 from nf_plugins.field_components.sdf_network import SDFNetwork
-from nf_plugins.fields.temporal_sdf_field import EncodedTime, TemporalSDFField, TemporalSDFFieldConfig
+from nf_plugins.fields.temporal_sdf_field import TemporalSDFField, TemporalSDFFieldConfig
 
 PUBLISHED_RESIDUAL = (1, 2, 3, 4, 5, 6, 7)
 

@@ -42,3 +42,22 @@ def test_free_space_counts_only_points_known_to_be_empty_and_inside() -> None:
 def test_sparsity_known_values() -> None:
     loss = losses.sparsity_loss(torch.tensor([0.001]), torch.tensor([-0.01]))
     assert loss.item() == pytest.approx(math.exp(-1), rel=1e-4)
+
+
+def test_elastic_loss_is_zero_for_rotations_and_knows_a_stretch() -> None:
+    rotation = torch.linalg.qr(torch.randn(5, 3, 3, generator=torch.Generator().manual_seed(0)))[0]
+    assert float(losses.elastic_loss(rotation)) < 1e-8
+    stretch = torch.diag(torch.tensor([1.03, 1.0, 1.0]))
+    squared = math.log(1.03) ** 2 / 0.03**2
+    assert float(losses.elastic_loss(stretch[None])) == pytest.approx(2 * squared / (squared + 4), rel=1e-4)
+    assert float(losses.elastic_loss(100 * torch.eye(3)[None])) < 2
+
+
+def test_elastic_loss_has_a_finite_gradient_at_equal_singular_values() -> None:
+    jacobian = (1.1 * torch.eye(3)).expand(2, 3, 3).clone().requires_grad_()
+    losses.elastic_loss(jacobian).backward()
+    assert jacobian.grad is not None and jacobian.grad.isfinite().all() and jacobian.grad.abs().sum() > 0
+
+
+def test_code_loss_is_the_mean_squared_length() -> None:
+    assert float(losses.code_loss(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))) == 13.0
