@@ -31,6 +31,9 @@ class DynamicPixelSamplerConfig(PixelSamplerConfig):
     """Share of the background rays that pass close to the foreground, where they say most about the shape."""
     silhouette_width: float = 0.04
     """How close that is, as a fraction of the image's larger side."""
+    max_frames_per_batch: int | None = 100
+    """Frames that a batch holds at most; of a longer sequence each batch takes a random choice, so that a step costs
+    the same however long it is (residual layers compose weights for every frame of a batch). None takes all frames."""
 
 
 class DynamicPixelSampler(PixelSampler):
@@ -45,7 +48,7 @@ class DynamicPixelSampler(PixelSampler):
         num_rays_per_batch: Rays of a batch.
 
     Raises:
-        InputError: A balanced strategy without foreground masks.
+        InputError: A balanced strategy without foreground masks, or batches of no frame.
     """
 
     config: DynamicPixelSamplerConfig
@@ -63,6 +66,11 @@ class DynamicPixelSampler(PixelSampler):
         self.num_frames = len(frames)
         self.images_per_frame = images_per_frame
         self.first_image = images_per_frame.cumsum(0) - images_per_frame
+        if config.max_frames_per_batch is not None and config.max_frames_per_batch < 1:
+            raise InputError(
+                f"--pipeline.datamanager.pixel-sampler.max-frames-per-batch is {config.max_frames_per_batch}, expected "
+                "at least 1, or None for all frames."
+            )
         if config.strategy == "uniform":
             return
         if not len(store.foreground_offsets):
@@ -85,13 +93,16 @@ class DynamicPixelSampler(PixelSampler):
             int64 ``(num_rays_per_batch, 3)``: image, row, column; ordered by frame with ``frame_balanced``.
         """
         num_rays = self.num_rays_per_batch
+        chosen = self._chosen_frames()
         if self.config.strategy == "uniform":
-            return self._uniform(self._random_frames(num_rays))
+            return self._uniform(self._random_frames(num_rays, chosen))
         num_foreground = round(self.config.foreground_fraction * num_rays)
         if self.config.strategy == "foreground_balanced":
-            frames = self._random_frames(num_rays - num_foreground)
-            return torch.cat([self._foreground(None, num_foreground), self._background(frames)])
-        frames = self._balanced_frames(num_rays)
+            background_frames = self._random_frames(num_rays - num_foreground, chosen)
+            foreground_frames = self._frames_by_foreground(num_foreground, chosen)
+            foreground = self._foreground(foreground_frames, num_foreground)
+            return torch.cat([foreground, self._background(background_frames)])
+        frames = self._balanced_frames(num_rays, chosen)
         # A frame's rays alternate between foreground and background in the wanted proportion.
         position = torch.arange(num_rays)
         fraction = self.config.foreground_fraction
@@ -102,16 +113,33 @@ class DynamicPixelSampler(PixelSampler):
         indices[~is_foreground] = self._background(frames[~is_foreground])
         return indices
 
-    def _random_frames(self, count: int) -> Tensor:
-        """Frames in proportion to their images."""
+    def _chosen_frames(self) -> Tensor | None:
+        """Frames of this batch in order, a new choice for every batch; None for all of them."""
+        limit = self.config.max_frames_per_batch
+        if limit is None or limit >= self.num_frames:
+            return None
+        return torch.randperm(self.num_frames)[:limit].sort().values
+
+    def _random_frames(self, count: int, chosen: Tensor | None = None) -> Tensor:
+        """Frames in proportion to their images, of all frames or of the chosen ones."""
+        if chosen is not None:
+            return draw_by_weight(chosen, self.images_per_frame[chosen], count)
         images = torch.randint(len(self.order), (count,))
         return torch.searchsorted(self.first_image, images, right=True) - 1
 
-    def _balanced_frames(self, count: int) -> Tensor:
+    def _frames_by_foreground(self, count: int, chosen: Tensor | None) -> Tensor | None:
+        """Chosen frames in proportion to their foreground; None where all frames are meant."""
+        if chosen is None:
+            return None
+        weights = (self.frame_end - self.frame_start)[chosen]
+        return draw_by_weight(chosen, weights if bool(weights.any()) else torch.ones_like(weights), count)
+
+    def _balanced_frames(self, count: int, chosen: Tensor | None) -> Tensor:
         """Every frame equally often, in order; a random choice of frames receives what does not divide."""
-        repeats = torch.full((self.num_frames,), count // self.num_frames)
-        repeats[torch.randperm(self.num_frames)[: count % self.num_frames]] += 1
-        return torch.repeat_interleave(torch.arange(self.num_frames), repeats)
+        frames = torch.arange(self.num_frames) if chosen is None else chosen
+        repeats = torch.full((len(frames),), count // len(frames))
+        repeats[torch.randperm(len(frames))[: count % len(frames)]] += 1
+        return torch.repeat_interleave(frames, repeats)
 
     def _uniform(self, frames: Tensor) -> Tensor:
         """A uniform pixel of a random image of each given frame."""
@@ -166,3 +194,9 @@ class DynamicPixelSampler(PixelSampler):
         offsets = ((torch.rand(len(frames), 2) * 2 - 1) * (reach + 0.5)).round().long()
         indices[:, 1:] = (indices[:, 1:] + offsets).clamp(min=0).minimum(sizes - 1)
         return indices
+
+
+def draw_by_weight(values: Tensor, weights: Tensor, count: int) -> Tensor:
+    """Draws ``count`` of the values ``(N,)`` with replacement, in proportion to integer weights ``(N,)``."""
+    ends = weights.cumsum(0)
+    return values[torch.searchsorted(ends, torch.randint(int(ends[-1]), (count,)), right=True)]

@@ -139,9 +139,10 @@ class ResFieldLinear(nn.Linear):
         return frames
 
     def _state(self) -> tuple[Any, ...]:
-        """Changes whenever a parameter does."""
+        """Changes whenever composed weights would: with a parameter, or with the precision."""
         parameters = (self.weight, *self._parameters_of_residual().values())
-        return tuple((id(parameter), parameter._version, parameter.device) for parameter in parameters)
+        versions = ((id(parameter), parameter._version, parameter.device, parameter.dtype) for parameter in parameters)
+        return torch.is_autocast_enabled(), *versions
 
     def frame_coefficients(self, frames: FrameBatch) -> Tensor:
         """Coefficients ``v(t)`` of each group, ``(G, R)``, of the factorisations that have some."""

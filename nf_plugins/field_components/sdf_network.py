@@ -129,6 +129,8 @@ class SDFNetwork(nn.Module):
             hidden = layer(hidden, frames) if isinstance(layer, ResFieldLinear) else layer(hidden)
             if index < len(self.layers) - 1:
                 hidden = nn.functional.softplus(hidden, beta=SOFTPLUS_BETA)
+            if isinstance(layer, ResFieldLinear):
+                hidden = layer.add_output_residual(hidden, frames)
         return hidden
 
 

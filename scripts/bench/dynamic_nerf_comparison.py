@@ -48,7 +48,7 @@ class Options:
     """Seeds; all of them for --seeded-kind, only the first for the other methods."""
     seeded_kind: str = "tnerf"
     """The method that is run with every seed."""
-    steps: int = 1200
+    steps: int = 500
     """Training steps of every run."""
     rays: int = 500
     """Rays of a batch."""
@@ -56,8 +56,10 @@ class Options:
     """Samples of a ray."""
     learning_rate: float = 2e-3
     """Starting learning rate; falls to a tenth of it."""
-    mesh_frames: tuple[int, ...] = (0, 33, 66, 99)
+    mesh_frames: tuple[int, ...] = (0, 50, 99)
     """Frames whose meshes are compared with the true ones."""
+    image_stride: int = 5
+    """Evaluate every n-th test image."""
     parallel: int = 2
     """Runs at a time, one thread each."""
 
@@ -92,7 +94,7 @@ def run(options: Options, method: str, seed: int) -> dict[str, Any]:
         evaluate = [
             "nf-eval", "--load-config", str(folder / "config.yml"), "--output-path", str(evaluation),
             "--mesh-frames", *map(str, options.mesh_frames), "--mesh-resolution", "96", "--mesh-samples", "20000",
-            "--lpips", "False",
+            "--no-lpips", "--image-stride", str(options.image_stride),
         ]  # fmt: skip
         with (folder / "log.txt").open("a") as log:
             for command in (train_command(options, method, seed), evaluate):
@@ -149,7 +151,7 @@ def main(options: Options) -> None:
             "protocol": {
                 "scene": options.scene.name,
                 "split": block["split"],
-                "images": block["num_images"],
+                "images": len(runs[0]["result"]["images"]),
                 "resolution": "x".join(str(side) for side in block["resolution"]),
                 "background": block["background"],
                 "mask": block["mask_source"],

@@ -7,7 +7,7 @@ import torch
 from dataparsers.owlii import OwliiDataParserConfig
 from nf_plugins.data.dynamic_dataset import DynamicDataset
 from nf_plugins.data.image_store import ImageStore
-from nf_plugins.data.pixel_samplers import DynamicPixelSampler, DynamicPixelSamplerConfig
+from nf_plugins.data.pixel_samplers import DynamicPixelSampler, DynamicPixelSamplerConfig, draw_by_weight
 from nf_plugins.errors import InputError
 from nf_plugins.field_components.frame_times import frame_ids_from_times
 
@@ -92,3 +92,45 @@ def test_balanced_strategies_need_masks(images) -> None:
 
     with pytest.raises(InputError, match="pixel-sampler.strategy uniform"):
         DynamicPixelSampler(DynamicPixelSamplerConfig(), Maskless(), frame_ids, 10)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limit", [None, 6, 100])
+@pytest.mark.parametrize("strategy", ["uniform", "foreground_balanced", "frame_balanced"])
+def test_a_limit_that_all_frames_meet_changes_no_batch(images, strategy: str, limit: int | None) -> None:
+    default = sample(images, 60, strategy=strategy)
+    assert torch.equal(sample(images, 60, strategy=strategy, max_frames_per_batch=limit), default)
+    assert DynamicPixelSamplerConfig().max_frames_per_batch == 100
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5])
+@pytest.mark.parametrize("strategy", ["uniform", "foreground_balanced", "frame_balanced"])
+def test_batches_of_long_sequences_hold_a_random_choice_of_frames(images, strategy: str, limit: int) -> None:
+    store, frame_ids = images
+    torch.manual_seed(0)
+    config = DynamicPixelSamplerConfig(strategy=strategy, max_frames_per_batch=limit)
+    sampler = DynamicPixelSampler(config, store, frame_ids, 200)
+    seen = torch.zeros(6, dtype=torch.long)
+    for _ in range(60):
+        indices = sampler.sample_indices()
+        counts = torch.bincount(frame_ids[indices[:, 0]], minlength=6)
+        assert (counts > 0).sum() == limit
+        if strategy == "frame_balanced":
+            assert counts.max() - counts[counts > 0].min() <= (200 % limit > 0)
+            assert (frame_ids[indices[:, 0]].diff() >= 0).all()
+        if strategy != "uniform":
+            assert store.gather(indices)["fg_mask"].round().mean().item() == pytest.approx(0.5, abs=0.02)
+        seen += counts > 0
+    expected = 60 * limit / 6
+    assert ((seen - expected).abs() < 5 * math.sqrt(expected)).all(), "every frame has its turn"
+
+
+def test_chosen_frames_are_drawn_in_proportion_to_their_weight() -> None:
+    torch.manual_seed(0)
+    drawn = draw_by_weight(torch.tensor([3, 7, 9]), torch.tensor([1, 0, 3]), 4000)
+    assert set(drawn.tolist()) == {3, 9}
+    assert (drawn == 9).float().mean().item() == pytest.approx(0.75, abs=0.03)
+
+
+def test_batches_of_no_frame_are_refused(images) -> None:
+    with pytest.raises(InputError, match="max-frames-per-batch is 0"):
+        sample(images, 10, max_frames_per_batch=0)

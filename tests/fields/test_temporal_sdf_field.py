@@ -104,3 +104,19 @@ def test_marching_cubes_of_the_host_need_a_default_time() -> None:
         field.forward_geonetwork(torch.zeros(2, 3))
     field.default_time = 0.5
     assert field.forward_geonetwork(torch.zeros(2, 3)).shape == (2, 129)
+
+
+@pytest.mark.parametrize("factorisation", ["none", "cp", "loe", "vm_attention", "vm_noweight", "resnet"])
+def test_every_factorisation_reaches_the_distance_network(factorisation: str) -> None:
+    config = TemporalSDFFieldConfig(
+        num_layers=3, hidden_dim=32, feature_dim=8, skip_layer=2, residual_layers=(1, 2), residual_rank=3,
+        residual_factorisation=factorisation, num_position_frequencies=2,
+    )  # fmt: skip
+    field = config.setup(frame_times=torch.linspace(0, 1, 5))
+    frames = FrameBatch.from_ids(torch.tensor([0, 3]))
+    points = torch.rand(2, 6, 3) - 0.5
+    torch.cat(field.geometry_with_gradient(points, frames, create_graph=True), -1).square().sum().backward()
+    residuals = [p for name, p in field.sdf_network.named_parameters() if name.split(".")[-1] not in ("weight", "bias")]
+    assert residuals
+    for parameter in residuals:
+        assert parameter.grad is not None and parameter.grad.isfinite().all()
