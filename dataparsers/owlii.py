@@ -1,4 +1,4 @@
-"""Multi-view captures in the layout of ResFields' Owlii scenes: one folder per synchronised camera.
+"""Multi-view captures in the layout of ResFields' Owlii and Kinect4D scenes: one folder per synchronised camera.
 
 ::
 
@@ -6,13 +6,17 @@
       aabb.txt            [xmin,ymin,zmin,xmax,ymax,zmax], scene units (optional: [-1, 1]^3)
       cloud/*.ply         true points per frame, scene units (optional)
       mesh/*.ply          true mesh per frame, scene units (optional)
-      CAMERA/             cam_train_0, cam_train_1, ..., cam_test
+      CAMERA/             cam_train_0, cam_train_1, ..., cam_test; or any names, such as Kinect4D's cam_0, cam_1, ...
         rgb/*.png         sorted by name, the position is the frame
         mask/*.png        first channel > 0 is foreground (optional)
         depth/*.png       16 bit (optional)
         cameras_sphere.npz  world_mat_i and scale_mat_i (4, 4) of every frame i
 
 ``(world_mat_i @ scale_mat_i)[:3]`` maps scene points to pixels, where the centre of the first pixel is (0.5, 0.5).
+``depth/`` holds thousandths of a world unit (millimetres) along the pixel's ray; captures of RGB-D sensors often hold
+z instead, which ``--depth-convention z`` says. 0 means not measured. Poses and intrinsics are per frame, so that
+sensors may move.
+
 Scene units are those in which the subject fits the unit sphere; ``scale_mat_0`` leads back to the data's own units.
 """
 
@@ -37,6 +41,7 @@ from nf_plugins.data import validation
 from nf_plugins.data.camera_conventions import camera_to_world_opengl, decompose_projection, require_finite_matrix
 from nf_plugins.data.dataparser_outputs import background_tensor, downscaled_size, require_downscale_factor
 from nf_plugins.data.layouts import layout_hint
+from nf_plugins.data.selection import choose_cameras, select_frames
 from nf_plugins.errors import InputError
 
 CAMERA_FILE = "cameras_sphere.npz"
@@ -108,7 +113,13 @@ class OwliiDataParser(DataParser):
                 len(first.images),
                 "cameras are taken to be synchronised; name those that are with --train-cameras and --eval-cameras.",
             )
-        frames = self._selected_frames(len(first.images), first.path / "rgb")
+        frames = select_frames(
+            len(first.images),
+            self.config.start_frame,
+            self.config.frame_stride,
+            self.config.num_frames,
+            first.path / "rgb",
+        )
         used = [cameras[name] for name in used_names]
         times = torch.arange(len(frames), dtype=torch.float32) / (len(frames) - 1)
 
@@ -166,54 +177,14 @@ class OwliiDataParser(DataParser):
                 f"The folder {root} holds no camera folder with {CAMERA_FILE}, expected the Owlii layout (cam_train_0, "
                 f"..., cam_test). {hint}".rstrip()
             )
-        for option, names in (
-            ("--train-cameras", self.config.train_cameras),
-            ("--eval-cameras", self.config.eval_cameras),
-        ):
-            for name in names:
-                if name not in found:
-                    raise InputError(
-                        f"{option} names {name}, which {root} does not have, expected one of {', '.join(found)}."
-                    )
-        train = list(self.config.train_cameras)
-        evaluation = list(self.config.eval_cameras) or [
-            name for name in found if name.startswith("cam_test") and name not in train
-        ]
-        note = f"evaluated on {', '.join(evaluation)}"
-        if not train:
-            rest = [name for name in found if name not in evaluation]
-            train = [name for name in rest if name.startswith("cam_train_")] or rest
-            if not train:
-                raise InputError(
-                    f"The folder {root} has no camera left to train on, expected cam_train_* folders beside "
-                    f"{', '.join(evaluation)}: name them with --train-cameras."
-                )
-        if not evaluation:
-            unused = [name for name in found if name not in train]
-            if unused:
-                evaluation, note = unused, f"evaluated on the cameras not trained on, {', '.join(unused)}"
-            elif len(train) > 1:
-                evaluation = [train.pop()]
-                note = f"{evaluation[0]}, the last camera, is held out of training for evaluation"
-            else:
-                evaluation, note = train, f"evaluated on the training camera {train[0]}, the only one there is"
-        return train, evaluation, note
-
-    def _selected_frames(self, available: int, where: Path) -> list[int]:
-        config = self.config
-        if (
-            config.start_frame < 0
-            or config.frame_stride < 1
-            or (config.num_frames is not None and config.num_frames < 1)
-        ):
-            raise InputError(
-                f"--start-frame {config.start_frame} --frame-stride {config.frame_stride} --num-frames "
-                f"{config.num_frames} cannot select frames, expected a first frame >= 0, a stride >= 1, a number >= 1."
-            )
-        frames = list(range(config.start_frame, available, config.frame_stride))[: config.num_frames]
-        selection = f"--start-frame {config.start_frame} --num-frames {config.num_frames}"
-        validation.require_distinct_frames(len(frames), f"The selection {selection} of the {available} in {where}")
-        return frames
+        return choose_cameras(
+            found,
+            self.config.train_cameras,
+            self.config.eval_cameras,
+            root,
+            usual_train=[name for name in found if name.startswith("cam_train_")],
+            usual_evaluation=[name for name in found if name.startswith("cam_test")],
+        )
 
     def _checked_headers(
         self, used: Sequence[CameraFolder], frames: Sequence[int], split: str

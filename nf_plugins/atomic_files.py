@@ -65,6 +65,15 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def write_yaml(path: Path, content: Any) -> None:
+    """Write the same content as :func:`write_json` as YAML, atomically, keys in the order given."""
+    import yaml
+
+    plain = json.loads(json.dumps(_finite(content), allow_nan=False))
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(plain, sort_keys=False, width=120), encoding="utf-8")
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

@@ -60,7 +60,8 @@ def mesh_distances(mesh_dir: Path, frame_times: list[float], truths: list[Path])
 
 def summarise(options: SummaryOptions) -> dict[str, Any]:
     """Collect the numbers of a finished quickstart and draw its contact sheet."""
-    from nf_plugins.evaluation.contact_sheet import pipeline_contact_sheet, write_image
+    from nf_plugins.evaluation.contact_sheet import pipeline_contact_sheet
+    from nf_plugins.exporters.image_files import write_image
 
     run = load_run(options.load_config, test_mode="inference")
     evaluation_path = run.base_dir / "evaluation" / "test.json"

@@ -12,12 +12,19 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from dataparsers.dnerf_rgba import dnerf_rgba_data
+from dataparsers.nerfstudio_time import nerfstudio_time_data
 from dataparsers.owlii import owlii_data
+from dataparsers.zju_mocap import zju_mocap_data
 from nf_plugins.data.check import CaptureReport, check_capture
 from nf_plugins.data.check_figure import draw_capture, require_writable
 
 # Ours are there even when the package runs from its folder, without entry points.
-DATAPARSERS = {"owlii-data": owlii_data.config, "dnerf-rgba-data": dnerf_rgba_data.config} | all_dataparsers
+DATAPARSERS = {
+    "owlii-data": owlii_data.config,
+    "dnerf-rgba-data": dnerf_rgba_data.config,
+    "nerfstudio-time-data": nerfstudio_time_data.config,
+    "zju-mocap-data": zju_mocap_data.config,
+} | all_dataparsers
 
 if TYPE_CHECKING:
     AnyDataParser = DataParserConfig
@@ -86,9 +93,10 @@ def print_report(report: CaptureReport) -> None:
         "positions of a camera as seen from the point nearest to all optical axes (the full factor needs scene flow).",
         soft_wrap=True,
     )
-    for note in dict.fromkeys(split.outputs.metadata.get("protocol_note", "") for split in report.splits.values()):
-        if note:
-            CONSOLE.print(f"Note: {note}.", soft_wrap=True)
+    keys = ("protocol_note", "calibration_note")
+    notes = [split.outputs.metadata.get(key, "") for key in keys for split in report.splits.values()]
+    for note in dict.fromkeys(note for note in notes if note):
+        CONSOLE.print(f"Note: {note}.", soft_wrap=True)
     for sentence in report.warnings:
         CONSOLE.print(f"[bold yellow]Warning:[/bold yellow] {sentence}", soft_wrap=True)
     if not report.warnings:

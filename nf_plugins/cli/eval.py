@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from nf_plugins.errors import InputError
+
+if TYPE_CHECKING:
+    from nf_plugins.evaluation.comparison_table import ComparisonTable
+
+Split = Literal["train", "val", "test"]
+Results = dict[str, dict[Split, dict[str, Any]]]
 
 
 @dataclass
@@ -17,63 +24,142 @@ class Evaluate:
 
     load_config: tuple[Path, ...]
     """The config.yml of one or more runs, of any nerfstudio method."""
-    split: Literal["train", "val", "test"] = "test"
-    """Which images to evaluate on."""
+    split: tuple[Split, ...] = ("test",)
+    """Which images to evaluate on; one or more splits."""
     output_path: Path | None = None
-    """JSON file for the results (default for one run: evaluation/SPLIT.json in its folder; for several: none)."""
+    """JSON file for the results (default for one run without --output-dir: evaluation/SPLIT.json in its folder)."""
+    output_dir: Path | None = None
+    """Folder for everything the runs render: SPLIT/ with images, grids, their video and results as JSON and YAML, and
+    meshes/; for several runs each in its own folder. What is complete there is not done again."""
+    fresh: bool = False
+    """With --output-dir, take over nothing of what an earlier nf-eval has written there."""
+    fps: float = 24.0
+    """With --output-dir, frames per second of the grids' video."""
+    table: Path | None = None
+    """Markdown (.md) or JSON (.json) file for the table of all runs, with their parameters and training seconds."""
     mask: Literal["full", "foreground", "both"] = "both"
     """Measure over whole images, over the foreground masks, or both (foreground needs data with masks)."""
     save_images: bool = False
     """Write rendered and true images as PNG into evaluation/SPLIT_images in each run's folder."""
     lpips: bool = True
     """Measure LPIPS too, where its weights are cached or can be fetched."""
+    image_stride: int = 1
+    """Evaluate only every n-th image of a split, for a quick look; the results say so. Not with --output-dir."""
     mesh_frames: tuple[int, ...] = ()
-    """Training frames whose mesh is compared with the true one, where the data has true meshes or point clouds."""
+    """Training frames whose mesh is compared with the true one, where the data has true meshes or point clouds; with
+    --output-dir the meshes are written too."""
+    all_mesh_frames: bool = False
+    """The same for every training frame."""
     mesh_resolution: int = 128
     """Grid cells along the longest side of the scene box for these meshes (512 in the ResFields paper)."""
     mesh_samples: int = 100_000
     """Random points on each of these meshes and on the true ones."""
 
     def main(self) -> None:
-        """Evaluate every run, print the table, write the JSON."""
+        """Evaluate every run, print the table, write the results."""
+        self.check()
+        from nerfstudio.utils.rich_utils import CONSOLE
+
+        from nf_plugins.evaluation.comparison_table import comparison_table, write_table
+
+        results = self.evaluate_all()
+        written = self.write_results(results)
+        table = comparison_table([result for splits in results.values() for result in splits.values()])
+        print_table(table)
+        if self.table is not None:
+            write_table(self.table, table, "Means over images", self.command())
+            written.append(self.table)
+        for path in written:
+            CONSOLE.print(f"Results: {path}", soft_wrap=True)
+
+    def check(self) -> None:
+        """Raise InputError for whatever can be seen to be wrong before a run is loaded."""
+        from nf_plugins.atomic_files import check_writable
+        from nf_plugins.evaluation.comparison_table import check_table_path
+
         if not self.load_config:
             raise InputError("--load-config names no run, expected at least one config.yml.")
-        output_path = self.output_path
-        if output_path is None and len(self.load_config) == 1:
-            output_path = run_folder(self.load_config[0]) / "evaluation" / f"{self.split}.json"
+        if not self.split or len(set(self.split)) < len(self.split):
+            raise InputError(f"--split names {', '.join(self.split) or 'none'}, expected each of some splits once.")
         for load_config in self.load_config:
             if not load_config.exists():
                 raise InputError(f"--load-config {load_config} does not exist, expected the config.yml of a run.")
-        results = self.evaluate_all(output_path)
-        print_table(results)
-        if output_path is not None:
-            from nerfstudio.utils.rich_utils import CONSOLE
+        if self.image_stride < 1 or (self.image_stride > 1 and self.output_dir is not None):
+            raise InputError(
+                f"--image-stride {self.image_stride}: expected at least 1, and 1 with --output-dir, which holds all images."
+            )
+        if self.fps <= 0:
+            raise InputError(f"--fps must be positive, found {self.fps:g}.")
+        if self.table is not None:
+            check_table_path(self.table)
+            check_writable(self.table)
+        if self.output_path is not None:
+            check_writable(self.output_path)
 
-            CONSOLE.print(f"Results: {output_path}", soft_wrap=True)
+    def evaluate_all(self) -> Results:
+        """Results of every run under its ``config.yml``, by split; written after each run."""
+        from nf_plugins.evaluation.evaluate_run import RunEvaluationOptions, evaluate_run
+        from nf_plugins.evaluation.split_folder import FolderOptions
 
-    def evaluate_all(self, output_path: Path | None) -> dict[str, dict[str, Any]]:
-        """Results of every run under its ``config.yml``; one run is written as it is, several under their names."""
-        from nf_plugins.atomic_files import check_writable, write_json
-        from nf_plugins.evaluation.evaluate import evaluate_run
-
-        if output_path is not None:
-            check_writable(output_path)
-        results = {}
+        results: Results = {}
         for load_config in self.load_config:
-            images_dir = run_folder(load_config) / "evaluation" / f"{self.split}_images" if self.save_images else None
-            results[str(load_config)] = evaluate_run(
-                load_config,
-                self.split,
-                save_images_dir=images_dir,
+            output_dir = self.output_dir_of(load_config)
+            options = RunEvaluationOptions(
+                splits=self.split,
                 mask=self.mask,
                 use_lpips=self.lpips,
+                image_stride=self.image_stride,
+                save_images=self.save_images,
+                folders=None if output_dir is None else FolderOptions(output_dir, self.fps, self.fresh),
                 mesh_frames=self.mesh_frames,
+                all_mesh_frames=self.all_mesh_frames,
                 mesh_resolution=self.mesh_resolution,
                 mesh_samples=self.mesh_samples,
             )
-        if output_path is not None:
-            write_json(output_path, next(iter(results.values())) if len(results) == 1 else {"runs": results})
+            results[str(load_config)] = evaluate_run(load_config, options)
+            self.write_results(results)
         return results
+
+    def output_dir_of(self, load_config: Path) -> Path | None:
+        """Where the folders of a run go: for several runs below EXPERIMENT/METHOD/TIMESTAMP, their own folders."""
+        if self.output_dir is None or len(self.load_config) == 1:
+            return self.output_dir
+        return self.output_dir.joinpath(*run_folder(load_config).absolute().parts[1:][-3:])
+
+    def write_results(self, results: Results) -> list[Path]:
+        """Write the JSON files that the options ask for.
+
+        One result is written as it is, several splits of one run by split, several runs by their ``config.yml``.
+
+        Returns:
+            What lies where.
+        """
+        from nf_plugins.atomic_files import write_json
+
+        written = [] if self.output_dir is None else [self.output_dir]
+        if self.output_path is not None:
+            contents: dict[str, Any] = {
+                name: next(iter(splits.values())) if len(splits) == 1 else {"splits": splits}
+                for name, splits in results.items()
+            }
+            content = next(iter(contents.values())) if len(self.load_config) == 1 else {"runs": contents}
+            write_json(self.output_path, content)
+            written.append(self.output_path)
+        elif self.output_dir is None and len(self.load_config) == 1:
+            for split, result in next(iter(results.values())).items():
+                written.append(run_folder(self.load_config[0]) / "evaluation" / f"{split}.json")
+                write_json(written[-1], result)
+        return written
+
+    def command(self) -> str:
+        """The command that gives the same table again."""
+        parts = ["nf-eval", "--load-config", *map(str, self.load_config), "--split", *self.split, "--mask", self.mask]
+        if not self.lpips:
+            parts.append("--no-lpips")
+        if self.all_mesh_frames or self.mesh_frames:
+            parts += ["--all-mesh-frames"] if self.all_mesh_frames else ["--mesh-frames", *map(str, self.mesh_frames)]
+            parts += ["--mesh-resolution", str(self.mesh_resolution), "--mesh-samples", str(self.mesh_samples)]
+        return shlex.join(parts)
 
 
 def run_folder(load_config: Path) -> Path:
@@ -81,31 +167,27 @@ def run_folder(load_config: Path) -> Path:
     return load_config if load_config.is_dir() else load_config.parent
 
 
-def print_table(results: dict[str, dict[str, Any]]) -> None:
-    """Print one row of mean metrics per run; metrics that no run has are left out."""
+def print_table(table: ComparisonTable) -> None:
+    """Print a table and its notes: a row for each run, or a column where rows would not fit the terminal."""
     from nerfstudio.utils.rich_utils import CONSOLE
     from rich.table import Table
 
-    from nf_plugins.evaluation.evaluate import METRICS
-
-    names = [name for name in METRICS if any(run["mean"].get(name) is not None for run in results.values())]
-    table = Table(title="Means over images")
-    for heading in ("method", "experiment", "split", "images", "step", *names):
-        table.add_column(heading, justify="left" if heading in ("method", "experiment", "split") else "right")
-    for run in results.values():
-        protocol = run["protocol"]
-        cells = [protocol[key] for key in ("method", "experiment", "split", "num_images", "step")]
-        values = [run["mean"].get(name) for name in names]
-        table.add_row(*map(str, cells), *("-" if value is None else f"{value:.4f}" for value in values))
-    CONSOLE.print(table)
-    for name, run in results.items():
-        if "geometry" in run:
-            mean = run["geometry"]["mean"]
-            values = ", ".join(f"{key} {value:.5f}" for key, value in mean.items())
-            CONSOLE.print(f"{name}: {values} ({run['geometry']['units']} units)", soft_wrap=True)
-    for note in dict.fromkeys(run["protocol"]["protocol_note"] for run in results.values()):
-        if note:
-            CONSOLE.print(f"Note: {note}", soft_wrap=True)
+    title, texts = "Means over images", table.text()
+    shown = Table(title=title)
+    for index, heading in enumerate(table.columns):
+        shown.add_column(heading, justify="right" if table.is_number(index) else "left", no_wrap=True)
+    for row in texts:
+        shown.add_row(*row)
+    if CONSOLE.measure(shown, options=CONSOLE.options.update_width(10_000)).maximum > CONSOLE.width:
+        shown = Table(title=title, show_header=False)
+        shown.add_column()
+        for _ in texts:
+            shown.add_column(justify="right", overflow="fold")
+        for index, heading in enumerate(table.columns):
+            shown.add_row(heading, *(row[index] for row in texts))
+    CONSOLE.print(shown)
+    for note in table.notes:
+        CONSOLE.print(f"Note: {note}", soft_wrap=True)
 
 
 def entrypoint() -> None:

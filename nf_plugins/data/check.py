@@ -21,6 +21,9 @@ from nf_plugins.model_components.box_collider import intersect_box
 SPLITS = ("train", "val", "test")
 RAYS_PER_IMAGE = 256
 FEWEST_RAYS_IN_BOX = 0.99
+"""Of the foreground's rays."""
+FEWEST_UNMASKED_RAYS_IN_BOX = 0.1
+"""Of all rays, where no mask tells which belong to the subject and the background may lie outside the box."""
 
 
 @dataclass
@@ -71,7 +74,7 @@ def check_capture(config: DataParserConfig, dataparser: str) -> CaptureReport:
         try:
             splits[name] = _check_split(config, dataparser, name)
         except InputError as error:
-            if name == "train" or dataparser in ("owlii-data", "dnerf-rgba-data"):
+            if name == "train" or _is_ours(config):
                 raise
             failures[name] = str(error)
     train = splits["train"]
@@ -102,15 +105,9 @@ def _check_split(config: DataParserConfig, dataparser: str, name: str) -> SplitR
     )
     if len(cameras) == 0:
         raise InputError(f"The {name} split of {config.data} has no images, expected at least one.")
-    headers = validation.read_image_headers(outputs.image_filenames, f"Checking {name} images")
-    factor = outputs.metadata.get("downscale_factor", 1)
-    for index, (path, header) in enumerate(zip(outputs.image_filenames, headers, strict=True)):
-        expected = (int(cameras.height[index]), int(cameras.width[index]))
-        if (header.height // factor, header.width // factor) != expected:
-            raise InputError(
-                f"The image {path} is {header.width}x{header.height} pixels, but its camera is {expected[1]}x"
-                f"{expected[0]} (times {factor}), expected the same size: correct the camera or write the image anew."
-            )
+    # The frames of a video are decoded and checked already, pictures of meshes are drawn.
+    if not {"video_clip", "mesh_pictures"} & set(outputs.metadata):
+        _require_image_sizes(outputs, name)
     for index in torch.nonzero(~torch.isfinite(cameras.camera_to_worlds).all(dim=-1).all(dim=-1))[:, 0].tolist():
         raise InputError(f"The camera of {outputs.image_filenames[index]} holds NaN, expected a finite pose.")
     times = None if cameras.times is None else cameras.times[:, 0].cpu()
@@ -127,17 +124,40 @@ def _check_split(config: DataParserConfig, dataparser: str, name: str) -> SplitR
         images_per_camera=dict(
             Counter(names[camera_id] if names else f"camera {camera_id}" for camera_id in ids.tolist())
         ),
-        resolutions=dict(Counter(f"{header.width // factor}x{header.height // factor}" for header in headers)),
+        resolutions=dict(
+            Counter(
+                f"{int(w)}x{int(h)}" for w, h in zip(cameras.width.flatten(), cameras.height.flatten(), strict=True)
+            )
+        ),
         times=times,
         foreground=None if dataset.fg_mask_filenames is None else torch.tensor([part for _, part in pixels]),
         rays_in_box=_fraction_of_rays_in_box(outputs, [coords for coords, _ in pixels]),
     )
 
 
+def _require_image_sizes(outputs: DataparserOutputs, name: str) -> None:
+    """Reads every image's header; its size is that of its camera."""
+    cameras = outputs.cameras
+    headers = validation.read_image_headers(outputs.image_filenames, f"Checking {name} images")
+    factor = outputs.metadata.get("downscale_factor", 1)
+    for index, (path, header) in enumerate(zip(outputs.image_filenames, headers, strict=True)):
+        expected = (int(cameras.height[index]), int(cameras.width[index]))
+        if (header.height // factor, header.width // factor) != expected:
+            raise InputError(
+                f"The image {path} is {header.width}x{header.height} pixels, but its camera is {expected[1]}x"
+                f"{expected[0]} (times {factor}), expected the same size: correct the camera or write the image anew."
+            )
+
+
+def _is_ours(config: DataParserConfig) -> bool:
+    """Whether a dataparser is of this package: its messages are sentences already."""
+    return type(config).__module__.split(".")[0] == "dataparsers"
+
+
 def _parse(config: DataParserConfig, dataparser: str, split: str) -> DataparserOutputs:
     """The outputs of a split; what a foreign dataparser throws is put into a sentence."""
     hint = layout_hint(config.data, dataparser)
-    if dataparser not in ("owlii-data", "dnerf-rgba-data"):
+    if not _is_ours(config):
         validation.require_folder(config.data, f"data for {dataparser}", hint)
     try:
         return config.setup().get_dataparser_outputs(split)
@@ -181,11 +201,12 @@ def _camera_ids(outputs: DataparserOutputs) -> torch.Tensor:
 def _warnings(report: CaptureReport) -> list[str]:
     found = []
     for split in report.splits.values():
-        if split.rays_in_box < FEWEST_RAYS_IN_BOX:
+        fewest = FEWEST_UNMASKED_RAYS_IN_BOX if split.foreground is None else FEWEST_RAYS_IN_BOX
+        if split.rays_in_box < fewest:
             what = "of all pixels" if split.foreground is None else "of the foreground"
             found.append(
                 f"{1 - split.rays_in_box:.1%} {what} of the {split.name} split lie on rays that miss the scene box: "
-                "enlarge aabb.txt, change --scale-factor, or check the poses."
+                "enlarge the box (aabb.txt, --scene-box), change --scale-factor, or check the poses."
             )
         if split.foreground is not None and bool((split.foreground == 0).any()):
             empty = torch.nonzero(split.foreground == 0)[:, 0].tolist()

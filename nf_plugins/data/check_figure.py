@@ -75,10 +75,11 @@ def box_corners(aabb: torch.Tensor) -> torch.Tensor:
 
 
 def scene_points(report: CaptureReport) -> tuple[np.ndarray, np.ndarray, str] | None:
-    """Points (N, 3) of the scene's subject with a time (N,) each, and what they are; None without truth or masks.
+    """Points (N, 3) of the scene's subject with a time (N,) each, and what they are; None without any source.
 
-    True point clouds where there are any, else the visual hull: the points of a grid that are foreground in all images
-    of the middle time, or, with fewer than three images per time, in four fifths of all images.
+    True point clouds where there are any, else joints (``metadata["keypoints"]``, (T, J, 3)), else the masks' visual
+    hull: the points of a grid that are foreground in all images of the middle time, or, with fewer than three images
+    per time, in four fifths of all images.
     """
     train = report.splits["train"]
     clouds = train.outputs.metadata.get("point_cloud_filenames")
@@ -91,6 +92,11 @@ def scene_points(report: CaptureReport) -> tuple[np.ndarray, np.ndarray, str] | 
             points.append(vertices[_spread(len(vertices), 1500)])
             times.append(np.full(len(points[-1]), float(train.outputs.metadata["frame_times"][frame])))
         return np.concatenate(points), np.concatenate(times), "true points at three times"
+    keypoints = train.outputs.metadata.get("keypoints")
+    if keypoints is not None and bool(torch.isfinite(keypoints).any()):
+        found = torch.isfinite(keypoints[..., 0])
+        times_of_points = train.outputs.metadata["frame_times"][:, None].expand(found.shape)[found]
+        return keypoints[found].numpy(), times_of_points.numpy(), "triangulated joints at all times"
     if train.foreground is None or train.times is None:
         return None
     distinct = torch.unique(train.times)
@@ -202,6 +208,7 @@ def _draw_thumbnail(axes: Axes, split: SplitReport, index: int) -> None:
     for first, second in BOX_EDGES:
         if depth[first] > 0 and depth[second] > 0:
             axes.plot(x[[first, second]], y[[first, second]], color=BOX_COLOR, linewidth=0.9)
+    _draw_keypoints(axes, split, index)
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     names = split.outputs.metadata.get("camera_names")
     label = split.name
@@ -212,6 +219,17 @@ def _draw_thumbnail(axes: Axes, split: SplitReport, index: int) -> None:
     if split.foreground is not None:
         label += f" fg {float(split.foreground[index]):.0%}"
     axes.set_title(label, fontsize=8, color="black" if split.name == "train" else EVAL_COLOR)
+
+
+def _draw_keypoints(axes: Axes, split: SplitReport, index: int) -> None:
+    """Joints of the image's time, where the capture has any: they should lie on the body in every view."""
+    keypoints = split.outputs.metadata.get("keypoints")
+    if keypoints is None or split.times is None:
+        return
+    frame = int((split.outputs.metadata["frame_times"] - split.times[index]).abs().argmin())
+    x, y, depth = project_points(split.dataset.cameras[index], keypoints[frame])
+    drawn = (depth > 0) & torch.isfinite(x)
+    axes.scatter(x[drawn], y[drawn], s=5, c="cyan", edgecolors="black", linewidths=0.3)
 
 
 def _draw_times(axes: Axes, report: CaptureReport) -> None:

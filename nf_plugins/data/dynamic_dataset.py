@@ -3,13 +3,18 @@
 What ``DataparserOutputs.metadata`` may say, and what becomes of it:
 
 ``fg_mask_filenames``, ``fg_mask_source``
-    "alpha": the alpha channel of the file, 0..1. "first_channel_positive": 1 where the first channel is above 0.
+    "alpha": the alpha channel of the file, 0..1. Else a rule of :mod:`nf_plugins.data.foreground_masks`, such as
+    "first_channel_positive": 1 where the first channel is above 0.
 ``background_color``
     What images with masks are laid on.
 ``depth_filenames``, ``depth_scale``, ``depth_convention``
     raw value * depth_scale is in scene units; "ray": along the unit ray; "z": the camera's z coordinate. 0: unknown.
 ``downscale_factor``
     Whole factor by which the files are reduced; the cameras of the outputs are reduced already.
+``video_clip``, ``clip_frames``
+    A decoded video and the frame of it that each image is; see :mod:`nf_plugins.data.video_dataset`. No file is read.
+``mesh_pictures``
+    Images with masks that are drawn when they are asked for; see :mod:`nf_plugins.data.mesh_pictures`. Likewise.
 """
 
 from __future__ import annotations
@@ -19,12 +24,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from PIL import Image
 from torch import Tensor
 
 from nf_plugins.data.camera_conventions import pixel_ray_norms
+from nf_plugins.data.foreground_masks import read_mask
 from nf_plugins.errors import InputError
 
 
@@ -57,6 +64,17 @@ class DynamicDataset(InputDataset):
         """The image's dictionary; masks and depth are float32 for either type of image."""
         if image_type not in ("uint8", "float32"):
             raise NotImplementedError(f"image_type is {image_type}, expected uint8 or float32")
+        if "video_clip" in self.metadata:
+            # A clone, because tools write into what they are given.
+            frame = self.metadata["video_clip"].frames[int(self.metadata["clip_frames"][image_idx])]
+            return {"image_idx": image_idx, "image": frame.clone() if image_type == "uint8" else frame.float() / 255}
+        if "mesh_pictures" in self.metadata:
+            image, mask = self.metadata["mesh_pictures"].image_and_mask(image_idx, self.cameras[image_idx])
+            return {
+                "image_idx": image_idx,
+                "image": image if image_type == "uint8" else image.float() / 255,
+                "fg_mask": mask,
+            }
         if self.fg_mask_filenames is None and self.downscale_factor == 1:
             data = super().get_data(image_idx, image_type)
             data["image"] = data["image"][..., :3]
@@ -81,7 +99,7 @@ class DynamicDataset(InputDataset):
                 raise InputError(f"{path} has no alpha channel, expected RGBA: write it with its mask.")
         else:
             mask_path = self.fg_mask_filenames[image_idx]
-            fg_mask = (read_image(mask_path)[..., :1] > 0).float()
+            fg_mask = read_mask(mask_path, self.fg_mask_source)
             if fg_mask.shape[:2] != image.shape[:2]:
                 raise InputError(
                     f"{mask_path} is {fg_mask.shape[1]}x{fg_mask.shape[0]} pixels, but its image {path} is "
@@ -102,10 +120,18 @@ class DynamicDataset(InputDataset):
         # The mean of the known values; a pixel that is mostly unknown stays so.
         depth = torch.where(averaged[..., 1:] >= 0.5, averaged[..., :1] / averaged[..., 1:].clamp_min(1e-6), 0.0)
         if self.metadata.get("depth_convention", "ray") == "z":
-            camera = self.cameras[image_idx]
-            focals, centre = (float(camera.fx), float(camera.fy)), (float(camera.cx), float(camera.cy))
-            depth = depth * pixel_ray_norms(focals, centre, (height, width))[..., None]
+            depth = depth * self._ray_norms(image_idx)
         return depth
+
+    def _ray_norms(self, image_idx: int) -> Tensor:
+        """Ray distance per z (H, W, 1) of every pixel's centre."""
+        camera = self.cameras[image_idx]
+        if camera.distortion_params is None and int(camera.camera_type) == CameraType.PERSPECTIVE.value:
+            focals, centre = (float(camera.fx), float(camera.fy)), (float(camera.cx), float(camera.cy))
+            return pixel_ray_norms(focals, centre, self.image_size(image_idx))[..., None]
+        # A lens bends the rays, which nerfstudio knows how to do.
+        directions = self.cameras.generate_rays(image_idx).directions
+        return 1 / (directions @ -camera.camera_to_worlds[:3, 2])[..., None]
 
 
 def read_image(path: Path) -> Tensor:

@@ -21,6 +21,8 @@ class Layout:
     """Name of the dataparser that reads it; None when neither this package nor nerfstudio has one."""
     matches: Callable[[Path], bool]
     """Whether a folder is laid out like this."""
+    tells_little: bool = False
+    """Whether parts of other layouts look like this too, so that what lies around a folder says more."""
 
 
 def _transforms_have_times(path: Path) -> bool | None:
@@ -44,6 +46,20 @@ def _is_blender(folder: Path) -> bool:
     return _transforms_have_times(folder / "transforms_train.json") is False
 
 
+def _is_nerfstudio_with_times(folder: Path) -> bool:
+    return _transforms_have_times(folder / "transforms.json") is True
+
+
+def _is_mesh_sequence(folder: Path) -> bool:
+    suffixes = [path.suffix.lower() for path in folder.iterdir() if path.is_file()]
+    return ".anime" in suffixes or max(suffixes.count(suffix) for suffix in (".ply", ".obj", ".off")) > 1
+
+
+def _is_folder_of_images(folder: Path) -> bool:
+    suffixes = [path.suffix.lower() for path in folder.iterdir() if path.is_file()]
+    return sum(suffix in (".png", ".jpg", ".jpeg") for suffix in suffixes) > 1
+
+
 def _has(*names: str) -> Callable[[Path], bool]:
     return lambda folder: all((folder / name).exists() for name in names)
 
@@ -52,19 +68,27 @@ LAYOUTS = (
     Layout("Owlii (ResFields) data", "owlii-data", _is_owlii),
     Layout("D-NeRF data", "dnerf-rgba-data", _is_dnerf),
     Layout("Blender (NeRF synthetic) data", "blender-data", _is_blender),
+    Layout("nerfstudio's data with times", "nerfstudio-time-data", _is_nerfstudio_with_times),
     Layout("nerfstudio's own data", "nerfstudio-data", _has("transforms.json")),
     Layout("SDFStudio data", "sdfstudio-data", _has("meta_data.json")),
     Layout("a dycheck capture", "dycheck-data", _has("dataset.json", "scene.json", "extra.json", "camera", "splits")),
     Layout("a Nerfies capture", None, _has("dataset.json", "scene.json", "camera")),
     Layout("DTU (NeuS/IDR) data of one static scene", None, _has("cameras_sphere.npz", "image")),
     Layout("LLFF data", None, _has("poses_bounds.npy")),
-    Layout("ZJU-MoCap data", None, _has("annots.npy")),
+    Layout("ZJU-MoCap data", "zju-mocap-data", _has("annots.npy")),
+    Layout("EasyMocap data", "zju-mocap-data", _has("intri.yml", "extri.yml")),
+    Layout("a sequence of meshes", "mesh-sequence-data", _is_mesh_sequence),
+    Layout("the frames of a video", "video-data", _is_folder_of_images, tells_little=True),
 )
 """Most telling first: a folder is what its first match says."""
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+VIDEO_FILE = Layout("a video file", "video-data", lambda path: path.suffix.lower() in VIDEO_SUFFIXES)
 
 
 def recognise_layout(folder: Path) -> Layout | None:
-    """The layout of a folder, or None when it has none that is known."""
+    """The layout of a folder (or a video file), or None when it has none that is known."""
+    if folder.is_file() and VIDEO_FILE.matches(folder):
+        return VIDEO_FILE
     if not folder.is_dir():
         return None
     return next((layout for layout in LAYOUTS if layout.matches(folder)), None)
@@ -84,7 +108,7 @@ def layout_hint(folder: Path, asked: str) -> str:
         One sentence, or an empty string when nothing is recognised.
     """
     layout = recognise_layout(folder)
-    if layout is not None:
+    if layout is not None and (layout.dataparser == asked or not layout.tells_little):
         return "" if layout.dataparser == asked else _answer(layout)
     if not folder.is_dir():
         return ""
@@ -92,11 +116,13 @@ def layout_hint(folder: Path, asked: str) -> str:
     neighbours = [("parent", folder.parent)]
     neighbours += [("subfolder", path) for path in sorted(folder.iterdir()) if path.is_dir()]
     for relation, neighbour in neighbours:
-        layout = recognise_layout(neighbour)
-        if layout is not None and layout.dataparser is not None:
-            give = "" if layout.dataparser == asked else f"{layout.dataparser} "
-            return f"Its {relation} {neighbour.name} looks like {layout.description}; give {give}--data {neighbour}."
-    return ""
+        around = recognise_layout(neighbour)
+        if around is None or around.dataparser is None:
+            continue
+        if around.dataparser == asked or not around.tells_little:
+            give = "" if around.dataparser == asked else f"{around.dataparser} "
+            return f"Its {relation} {neighbour.name} looks like {around.description}; give {give}--data {neighbour}."
+    return "" if layout is None else _answer(layout)
 
 
 def _answer(layout: Layout) -> str:

@@ -4,6 +4,8 @@ A checkpoint folder holds ``step-000000123.ckpt`` files and nothing else, becaus
 it. Unfinished files therefore lie one folder higher, on the same file system, and are renamed into place.
 
 Everything in a checkpoint loads with ``torch.load(..., weights_only=True)``: tensors, numbers, strings, lists, dicts.
+Those of nerfstudio's own trainer also hold NumPy scalars, which its learning-rate schedules leave behind; they are read
+too, and become Python numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +99,8 @@ def load_checkpoint(path: Path) -> State:
     if not path.is_file():
         raise InputError(f"The checkpoint {path} does not exist, expected a file step-XXXXXXXXX.ckpt.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with _numpy_scalars_allowed():
+            state = _with_python_numbers(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # a damaged file fails in many ways: zip, pickle, end of file, runtime
         raise InputError(
             f"The checkpoint {path} cannot be read ({_first_line(error)}): it is truncated or damaged; "
@@ -154,6 +158,33 @@ def unpack_random_state(packed: State) -> None:
     if torch.cuda.is_available():
         for index, state in enumerate(packed["cuda"][: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(state.cpu(), index)
+
+
+@contextmanager
+def _numpy_scalars_allowed() -> Iterator[None]:
+    """Lets ``weights_only`` read NumPy numbers, which run no code of the file. Without effect before torch 2.6."""
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+        yield
+        return
+    scalar: Any = np.float64(0.0).__reduce__()[0]
+    dtypes = {type(np.dtype(name)) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")}
+    # NumPy 2 moved the function; a file names the place it had when the file was written.
+    names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    with torch.serialization.safe_globals([*names, np.dtype, *dtypes]):
+        yield
+
+
+def _with_python_numbers(value: Any) -> Any:
+    """The same nest of dicts, lists and tuples with Python numbers in place of NumPy's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        for key, item in value.items():  # in place: a state dict carries attributes
+            value[key] = _with_python_numbers(item)
+        return value
+    if type(value) in (list, tuple):
+        return type(value)(_with_python_numbers(item) for item in value)
+    return value
 
 
 def _flush_folder(folder: Path) -> None:

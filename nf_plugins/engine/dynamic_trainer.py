@@ -21,7 +21,9 @@ from nf_plugins.atomic_files import atomic_path
 from nf_plugins.engine import checkpoints, run_folder
 from nf_plugins.engine.devices import default_machine_config
 from nf_plugins.engine.flags import Flag
+from nf_plugins.engine.training_record import RECORD_NAME, StepClock, count_parameters, update_training_record
 from nf_plugins.errors import InputError
+from nf_plugins.evaluation.protocol import machine_name
 
 
 @dataclass
@@ -101,6 +103,7 @@ class DynamicTrainer(Trainer):
         self._completed_step: int | None = None
         self._good_checkpoints: list[Path] = []
         self._random_state: checkpoints.State | None = None
+        self._step_clock = StepClock()
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Set up the pipeline, the optimisers and the viewer, and load the checkpoint to continue from."""
@@ -109,6 +112,7 @@ class DynamicTrainer(Trainer):
         self.callbacks = [
             # First of all: later callbacks may draw random numbers.
             TrainingCallback([before], self._begin_training, iters=(self._start_step,)),
+            TrainingCallback([before], self._step_clock.begin),
             *self.callbacks,
             TrainingCallback([after], self._note_completed_step),
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self._evaluate),
@@ -154,6 +158,7 @@ class DynamicTrainer(Trainer):
         self._random_state = None
 
     def _note_completed_step(self, step: int) -> None:
+        self._step_clock.end(step)
         self._completed_step = step
 
     def _end_completed_run(self) -> None:
@@ -258,6 +263,19 @@ class DynamicTrainer(Trainer):
         if self.config.save_only_latest_checkpoint:
             keep = self._good_checkpoints[-2:] if self.config.keep_previous_checkpoint else [path]
             checkpoints.remove_checkpoints_except(self.checkpoint_dir, set(keep))
+        self._record_training()
+
+    def _record_training(self) -> None:
+        """Bring training.json up to the checkpoint that was just saved."""
+        interval = self._step_clock.take()
+        if interval is not None:
+            pipeline: Any = getattr(self.pipeline, "module", self.pipeline)
+            update_training_record(
+                self.base_dir / RECORD_NAME,
+                interval,
+                machine=machine_name(self.device),
+                num_parameters=count_parameters(pipeline.model),
+            )
 
     def _state(self, step: int) -> dict[str, Any]:
         pipeline: Any = getattr(self.pipeline, "module", self.pipeline)

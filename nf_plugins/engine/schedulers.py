@@ -32,11 +32,6 @@ def cosine_learning_rate(progress: float, lr_init: float, lr_final: float) -> fl
     return lr_final + (lr_init - lr_final) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def exponential_learning_rate(progress: float, lr_init: float, lr_final: float) -> float:
-    """A straight line in the logarithm from ``lr_init`` (progress 0) to ``lr_final`` (progress 1)."""
-    return math.exp((1.0 - progress) * math.log(lr_init) + progress * math.log(lr_final))
-
-
 @dataclass
 class CosineToFinalSchedulerConfig(SchedulerConfig):
     """Half a cosine wave from the optimiser's rate to a final rate, one value a step, constant afterwards."""
@@ -45,20 +40,6 @@ class CosineToFinalSchedulerConfig(SchedulerConfig):
     """Class to instantiate."""
     lr_final: float = 1e-5
     """Learning rate at max_steps and after."""
-    max_steps: int = 100_000
-    """Step at which lr_final is reached."""
-    warmup_steps: int = 0
-    """Steps at the start over which the rate rises linearly to that of the optimiser."""
-
-
-@dataclass
-class ExponentialToFinalSchedulerConfig(SchedulerConfig):
-    """Exponential decay from the optimiser's rate to a final rate, one value a step, constant afterwards."""
-
-    _target: type = field(default_factory=lambda: ExponentialToFinalScheduler)
-    """Class to instantiate."""
-    lr_final: float = 1e-5
-    """Learning rate at max_steps and after; greater than zero."""
     max_steps: int = 100_000
     """Step at which lr_final is reached."""
     warmup_steps: int = 0
@@ -77,25 +58,6 @@ class CosineToFinalScheduler(Scheduler):
         def factor(step: int) -> float:
             progress = schedule_progress(step, config.warmup_steps, config.max_steps)
             rate = cosine_learning_rate(progress, lr_init, config.lr_final)
-            return warmup_factor(step, config.warmup_steps) * rate / lr_init
-
-        return LambdaLR(optimizer, lr_lambda=factor)
-
-
-class ExponentialToFinalScheduler(Scheduler):
-    """Exponential decay to a final rate; see its config."""
-
-    config: ExponentialToFinalSchedulerConfig
-
-    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LRScheduler:
-        config = self.config
-        _check_steps(config.max_steps, config.warmup_steps)
-        if config.lr_final <= 0.0:
-            raise InputError(f"lr_final of the exponential schedule is {config.lr_final}, expected a positive rate.")
-
-        def factor(step: int) -> float:
-            progress = schedule_progress(step, config.warmup_steps, config.max_steps)
-            rate = exponential_learning_rate(progress, lr_init, config.lr_final)
             return warmup_factor(step, config.warmup_steps) * rate / lr_init
 
         return LambdaLR(optimizer, lr_lambda=factor)

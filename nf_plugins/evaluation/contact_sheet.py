@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nf_plugins.atomic_files import atomic_path
 from nf_plugins.evaluation.dataset_images import Split, dataset_for_split, image_identity, truth_of, with_final_names
+from nf_plugins.exporters.image_files import Image8, to_8_bit
 from nf_plugins.exporters.rendering import OutputPainter, render_frame
 from nf_plugins.progress import progress_bar
-
-Image8 = NDArray[np.uint8]
 
 LABEL_HEIGHT = 16
 GAP = 2
@@ -94,11 +90,10 @@ def pipeline_contact_sheet(
             for index in progress.track(indices, description="Contact sheet"):
                 rendered = with_final_names(render_frame(pipeline, dataset.cameras[index : index + 1]))
                 present = [name for name in outputs if name in rendered]
-                truth = truth_of(dataset, index, pipeline).clamp(0.0, 1.0)
-                images = [(truth * 255.0).round().cpu().numpy().astype(np.uint8)]
+                images = [to_8_bit(truth_of(dataset, index, pipeline))]
                 images += [painters[name](rendered) for name in present]
                 identity = image_identity(dataset, index)
-                rows.append(SheetRow(_row_label(identity), [enlarge(image, smallest_height) for image in images]))
+                rows.append(SheetRow(row_label(identity), [enlarge(image, smallest_height) for image in images]))
     finally:
         pipeline.train(was_training)
     return contact_sheet(rows, ["true", *(TITLES.get(name, name) for name in present)])
@@ -123,14 +118,6 @@ def enlarge(image: Image8, smallest_height: int) -> Image8:
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def write_image(path: Path, image: Image8) -> None:
-    """Write an 8-bit image (H, W, 3) as PNG, atomically."""
-    from PIL import Image
-
-    with atomic_path(path) as temporary:
-        Image.fromarray(image).save(temporary, format="PNG")
-
-
 def _draw_labels(sheet: Image8, labels: Sequence[tuple[int, int, str]]) -> Image8:
     from PIL import Image, ImageDraw, ImageFont
 
@@ -141,7 +128,8 @@ def _draw_labels(sheet: Image8, labels: Sequence[tuple[int, int, str]]) -> Image
     return np.asarray(canvas)
 
 
-def _row_label(identity: Any) -> str:
+def row_label(identity: Any) -> str:
+    """The time and frame of an image, or its file's name where there is no time."""
     if identity["time"] is None:
         return identity["file_name"]
     frame = "" if identity["frame_id"] is None else f"  frame {identity['frame_id']}"

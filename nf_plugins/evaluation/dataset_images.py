@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -22,6 +22,21 @@ class ImageIdentity(TypedDict):
     camera_id: int | None
     time: float | None
     frame_id: int | None
+
+
+class RenderedImage(NamedTuple):
+    """What the model shows of a dataset camera beside what it should show, on the pipeline's device."""
+
+    rgb: Tensor
+    """Rendered image (H, W, 3) in [0, 1]."""
+    truth: Tensor
+    """True image (H, W, 3) in [0, 1]."""
+    foreground: Tensor | None
+    """Foreground mask (H, W, 1), None without masks."""
+    accumulation: Tensor | None
+    """Rendered opacity (H, W, 1), None where the model has none."""
+    outputs: dict[str, Tensor]
+    """All image outputs (H, W, C) of the model."""
 
 
 def dataset_for_split(datamanager: Any, split: Split) -> Any:
@@ -44,12 +59,11 @@ def dataset_for_split(datamanager: Any, split: Split) -> Any:
 
 
 @torch.no_grad()
-def render_and_load(pipeline: Any, dataset: Any, index: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+def render_and_load(pipeline: Any, dataset: Any, index: int) -> RenderedImage:
     """Render one dataset camera and load what it should show.
 
-    Returns:
-        On the pipeline's device: rendered and true image (H, W, 3) in [0, 1], foreground mask and rendered
-        accumulation (H, W, 1), each None where there is none.
+    Raises:
+        InputError: if the model renders no colours.
     """
     device = pipeline.device
     outputs = with_final_names(pipeline.model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(device)))
@@ -60,7 +74,7 @@ def render_and_load(pipeline: Any, dataset: Any, index: int) -> tuple[Tensor, Te
     rendered = outputs["rgb"][..., :3].to(device).clamp(0.0, 1.0)
     foreground = batch["fg_mask"].to(device) if "fg_mask" in batch else None
     accumulation = outputs["accumulation"].to(device) if "accumulation" in outputs else None
-    return rendered, truth, foreground, accumulation
+    return RenderedImage(rendered, truth, foreground, accumulation, outputs)
 
 
 def with_final_names(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -91,7 +105,8 @@ def image_identity(dataset: Any, index: int) -> ImageIdentity:
     """File name, camera, time and frame of a dataset's image."""
     cameras, metadata = dataset.cameras, getattr(dataset, "metadata", None) or {}
     image_time = None if cameras.times is None else cameras.times[index].flatten()[:1]
-    frame_times = metadata.get("frame_times")
+    # Where frames are held out of a sequence, a frame is counted among all of them.
+    frame_times = metadata.get("sequence_times", metadata.get("frame_times"))
     frame_id = None
     if image_time is not None and frame_times is not None:
         frame_id = int(frame_ids_from_times(image_time.cpu(), frame_times.cpu())[0])

@@ -8,21 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from nf_plugins.atomic_files import atomic_path, check_writable, write_json
+from nf_plugins.atomic_files import check_writable, write_json
+from nf_plugins.engine.training_record import count_parameters
 from nf_plugins.errors import InputError
 from nf_plugins.evaluation.dataset_images import Split, dataset_for_split, image_identity, render_and_load
-from nf_plugins.evaluation.image_metrics import mask_iou, masked_ssim, psnr, ssim
+from nf_plugins.evaluation.image_metrics import mask_cross_entropy, mask_iou, masked_ssim, psnr, ssim
 from nf_plugins.evaluation.lpips import LazyLPIPS
 from nf_plugins.evaluation.protocol import protocol_block
+from nf_plugins.evaluation.split_folder import FolderOptions, SplitFolder, evaluation_conditions
+from nf_plugins.exporters.image_files import to_8_bit, write_image
 from nf_plugins.progress import progress_bar
 
 MaskChoice = Literal["full", "foreground", "both"]
 
 FULL_METRICS = ("psnr", "ssim", "lpips")
-FOREGROUND_METRICS = ("psnr_fg", "ssim_fg", "lpips_fg", "mask_iou")
+FOREGROUND_METRICS = ("psnr_fg", "ssim_fg", "lpips_fg", "mask_iou", "mask_bce")
 METRICS = FULL_METRICS + FOREGROUND_METRICS
 
 _shared_lpips = LazyLPIPS()
@@ -36,8 +39,10 @@ def evaluate_pipeline(
     output_path: Path | None = None,
     *,
     save_images_dir: Path | None = None,
+    folders: FolderOptions | None = None,
     mask: MaskChoice = "both",
     use_lpips: bool = True,
+    image_stride: int = 1,
     checkpoint: Path | None = None,
 ) -> dict[str, Any]:
     """Render every image of a split and compare it with the truth.
@@ -51,13 +56,16 @@ def evaluate_pipeline(
         split: "train", "val" or "test"; read from disk when the pipeline does not hold it.
         output_path: Where to write the result as JSON; None writes nothing.
         save_images_dir: Folder for ``<index>_rendered.png`` and ``<index>_true.png``; None writes none.
+        folders: Write a folder with everything the model renders, see ``split_folder.py``; None writes none.
         mask: Metrics over whole images, over the foreground, or both.
         use_lpips: LPIPS takes most of the time on a CPU; False leaves it out.
+        image_stride: Evaluate every n-th image of the split; the protocol counts these, and names the stride above 1.
         checkpoint: The file the weights came from, for the protocol block.
 
     Returns:
-        ``{"protocol", "mean", "per_frame", "per_camera", "images"}``. A metric that is not defined for an image
-        (no mask, no LPIPS weights, image smaller than the SSIM window) is None and left out of the means.
+        ``{"protocol", "num_parameters", "mean", "per_frame", "per_camera", "images", "seconds"}``. A metric that is
+        not defined for an image (no mask, no LPIPS weights, image smaller than the SSIM window) is None and left out of
+        the means. Of a model with ``protocol_results()`` also ``"protocol_results"``, the numbers that it returns.
 
     Raises:
         InputError: if an output cannot be written, the split holds no images, or ``mask="foreground"`` is asked of
@@ -67,84 +75,70 @@ def evaluate_pipeline(
         if path is not None:
             check_writable(path)
     dataset = dataset_for_split(pipeline.datamanager, split)
-    if mask == "foreground" and "fg_mask_filenames" not in (getattr(dataset, "metadata", None) or {}):
-        raise InputError(
-            f"--mask foreground was asked for, but the {split} split of this dataset has no foreground masks; use a "
-            "dataparser that reads masks (owlii-data, dnerf-rgba-data) or --mask full."
-        )
+    _check_masks(dataset, split, mask)
     names = {"full": FULL_METRICS, "foreground": FOREGROUND_METRICS, "both": METRICS}[mask]
     lpips = _shared_lpips if use_lpips else None
+    folder = None
+    if folders is not None:
+        conditions = evaluation_conditions(config, dataset, split, step, checkpoint, mask=mask, lpips=use_lpips)
+        folder = SplitFolder(folders, split, dataset, conditions)
+    stored = folder.stored_result() if folder is not None else None
+    if folder is not None and stored is not None:
+        CONSOLE.print(f"{folder.folder}: complete already, nothing is rendered anew.", soft_wrap=True)
+        if output_path is not None:
+            write_json(output_path, stored)
+        return stored
     was_training = pipeline.training
     pipeline.eval()
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
     try:
         with progress_bar() as progress:
-            for index in progress.track(range(len(dataset)), description=f"Evaluating {split}"):
-                rendered, truth, foreground, accumulation = render_and_load(pipeline, dataset, index)
-                values = image_metrics(rendered, truth, foreground, accumulation, names=names, lpips=lpips)
+            for index in progress.track(range(0, len(dataset), image_stride), description=f"Evaluating {split}"):
+                stored_row = folder.stored_row(index) if folder is not None else None
+                if stored_row is not None:
+                    rows.append(stored_row)
+                    continue
+                image = render_and_load(pipeline, dataset, index)
+                values = image_metrics(*image[:4], names=names, lpips=lpips)
                 rows.append({**image_identity(dataset, index), **values})
                 if save_images_dir is not None:
-                    save_image(save_images_dir / f"{index:05d}_rendered.png", rendered)
-                    save_image(save_images_dir / f"{index:05d}_true.png", truth)
+                    write_image(save_images_dir / f"{index:05d}_rendered.png", to_8_bit(image.rgb))
+                    write_image(save_images_dir / f"{index:05d}_true.png", to_8_bit(image.truth))
+                if folder is not None:
+                    folder.add(index, rows[-1], image)
     finally:
         pipeline.train(was_training)
+    protocol = protocol_block(config, dataset, split, step, device=pipeline.device, checkpoint=checkpoint)
+    protocol |= {"num_images": len(rows), "image_stride": image_stride} if image_stride > 1 else {}
     result = {
-        "protocol": protocol_block(config, dataset, split, step, device=pipeline.device, checkpoint=checkpoint),
+        "protocol": protocol,
+        "num_parameters": count_parameters(pipeline.model),
         "mean": mean_metrics(rows),
         "per_frame": group_metrics(rows, "frame_id" if rows[0]["frame_id"] is not None else "time"),
         "per_camera": group_metrics(rows, "camera_id"),
         "images": rows,
+        **results_beside_images(pipeline.model),
         "seconds": round(time.perf_counter() - started, 3),
     }
+    result = result if folder is None else folder.finish(result)
     if output_path is not None:
         write_json(output_path, result)
     return result
 
 
-def evaluate_run(
-    load_config: Path,
-    split: Split = "test",
-    output_path: Path | None = None,
-    *,
-    save_images_dir: Path | None = None,
-    mask: MaskChoice = "both",
-    use_lpips: bool = True,
-    mesh_frames: Sequence[int] = (),
-    mesh_resolution: int = 128,
-    mesh_samples: int = 100_000,
-) -> dict[str, Any]:
-    """Load a run from its ``config.yml`` and evaluate its newest checkpoint; see :func:`evaluate_pipeline`.
+def results_beside_images(model: Any) -> dict[str, Any]:
+    """What a method's own protocol measures, such as the held-out pixels of a video: its ``protocol_results()``."""
+    measure = getattr(model, "protocol_results", None)
+    return {} if measure is None else {"protocol_results": measure()}
 
-    With ``mesh_frames`` the result also has ``"geometry"``: the distances of these frames' meshes to the true ones.
-    """
-    from nf_plugins.engine.load_run import load_run
 
-    if output_path is not None:
-        check_writable(output_path)
-
-    # Not "inference": nerfstudio's own dataparsers then ignore the downscaling that the run was trained with.
-    config, pipeline, checkpoint, step = load_run(load_config, test_mode="val" if split == "val" else "test")
-    result = evaluate_pipeline(
-        pipeline,
-        config,
-        step,
-        split,
-        save_images_dir=save_images_dir,
-        mask=mask,
-        use_lpips=use_lpips,
-        checkpoint=checkpoint,
-    )
-    if mesh_frames:
-        from nf_plugins.evaluation.evaluate_geometry import evaluate_geometry
-        from nf_plugins.exporters.signed_distance_grid import GridSettings
-
-        result["geometry"] = evaluate_geometry(
-            pipeline, mesh_frames, GridSettings(resolution=mesh_resolution), num_samples=mesh_samples
+def _check_masks(dataset: Any, split: Split, mask: MaskChoice) -> None:
+    if mask == "foreground" and "fg_mask_filenames" not in (getattr(dataset, "metadata", None) or {}):
+        raise InputError(
+            f"--mask foreground was asked for, but the {split} split of this dataset has no foreground masks; use a "
+            "dataparser that reads masks (owlii-data, dnerf-rgba-data) or --mask full."
         )
-    if output_path is not None:
-        write_json(output_path, result)
-    return result
 
 
 def image_metrics(
@@ -180,6 +174,7 @@ def image_metrics(
             values["lpips_fg"] = lpips(rendered, truth, foreground) if lpips is not None else None
         if accumulation is not None:
             values["mask_iou"] = mask_iou(accumulation, foreground)
+            values["mask_bce"] = mask_cross_entropy(accumulation, foreground)
     return values
 
 
@@ -206,12 +201,3 @@ def group_metrics(rows: Sequence[dict[str, Any]], key: str) -> list[dict[str, An
             entry["time"] = groups[value][0]["time"]
         results.append({**entry, "num_images": len(groups[value]), **mean_metrics(groups[value])})
     return results
-
-
-def save_image(path: Path, image: Tensor) -> None:
-    """Write a float image (H, W, 3) in [0, 1] as an 8-bit PNG, atomically."""
-    from PIL import Image
-
-    pixels = (image.detach().cpu().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).numpy()
-    with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,47 @@ if TYPE_CHECKING:
     import trimesh
 
 
+@dataclass(frozen=True)
+class TrueSurfaces:
+    """Where the surface truly is, frame by frame, in scene units."""
+
+    kind: str
+    """"mesh" or "point_cloud"."""
+    times: FloatArray
+    """(T,): times of the frames in [0, 1]."""
+    load: Callable[[int], trimesh.Trimesh | FloatArray]
+    """Mesh or points (N, 3) of a frame."""
+    held_out: tuple[bool, ...]
+    """(T,): which frames took no part in training."""
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def true_surfaces(metadata: dict[str, Any]) -> TrueSurfaces | None:
+    """What a dataparser's metadata says of the truth; None where it says nothing.
+
+    ``mesh_sequence`` (:class:`~nf_plugins.data.mesh_frames.MeshFrames`) holds the meshes of all frames, those held out
+    of training included; ``mesh_filenames`` and ``point_cloud_filenames`` name a file in scene units for every
+    training frame.
+    """
+    sequence = metadata.get("mesh_sequence")
+    if sequence is not None:
+
+        def mesh_of(frame: int) -> trimesh.Trimesh:
+            import trimesh
+
+            return trimesh.Trimesh(sequence.meshes[frame].vertices, sequence.meshes[frame].faces, process=False)
+
+        return TrueSurfaces("mesh", np.asarray(sequence.times), mesh_of, tuple(sequence.held_out))
+    for kind in ("mesh", "point_cloud"):
+        files = metadata.get(f"{kind}_filenames")
+        if files:
+            times = np.asarray(metadata["frame_times"], dtype=np.float64)[: len(files)]
+            return TrueSurfaces(kind, times, lambda frame, files=files: load_truth(files[frame]), (False,) * len(times))
+    return None
+
+
 def evaluate_geometry(
     pipeline: Any,
     frames: Sequence[int],
@@ -26,53 +68,66 @@ def evaluate_geometry(
     num_samples: int = 100_000,
     seed: int = 0,
     in_world_units: bool = False,
+    on_mesh: Callable[[int, trimesh.Trimesh], None] | None = None,
 ) -> dict[str, Any]:
     """Extract the mesh of each frame and measure its distance to the truth.
 
     Args:
-        pipeline: Its model has ``surface_at`` and its dataparser gave ``mesh_filenames`` or ``point_cloud_filenames``.
-        frames: Training frame ids.
+        pipeline: Its model has ``surface_at`` and its dataparser gave true surfaces, see :func:`true_surfaces`.
+        frames: Frame ids: of training, and of a mesh sequence all its frames, held-out ones included.
         settings: Of the extraction.
         num_samples: Samples on each surface.
         seed: Of the samples.
         in_world_units: Distances in the data's own units instead of scene units.
+        on_mesh: Called with every frame and its mesh, scene units.
 
     Returns:
         ``{"units", "truth", "resolution", "num_samples", "seed", "mean", "per_frame"}``; distances as in
-        ``SurfaceDistances``.
+        ``SurfaceDistances``. Where some of the data's frames are held out, every row has ``"held_out"``, and there are
+        ``"mean_training"`` and ``"mean_held_out"``, None where no such frame was asked for.
 
     Raises:
         InputError: without a surface or truth, or for a frame that does not exist.
     """
     settings = settings or GridSettings()
     metadata = pipeline.datamanager.train_dataset.metadata
-    key = "mesh_filenames" if metadata.get("mesh_filenames") else "point_cloud_filenames"
-    truth_files = metadata.get(key)
-    if not truth_files or not hasattr(pipeline.model, "surface_at"):
-        missing = "true meshes or point clouds" if not truth_files else "a surface (surface_at)"
+    truth = true_surfaces(metadata)
+    if truth is None or not hasattr(pipeline.model, "surface_at"):
+        missing = "true meshes or point clouds" if truth is None else "a surface (surface_at)"
         raise InputError(f"Distances between surfaces need {missing}, which this run does not have.")
-    frame_times = metadata["frame_times"]
     for frame in frames:
-        if not 0 <= frame < min(len(truth_files), len(frame_times)):
-            raise InputError(f"Frame {frame} is outside the sequence, expected 0 to {len(truth_files) - 1}.")
+        if not 0 <= frame < len(truth):
+            raise InputError(f"Frame {frame} is outside the sequence, expected 0 to {len(truth) - 1}.")
     world_from_scene = np.asarray(metadata["world_from_scene"], dtype=np.float64) if in_world_units else None
     rows: list[dict[str, Any]] = []
     with progress_bar() as progress:
         for frame in progress.track(frames, description="Comparing meshes"):
-            time = float(frame_times[frame])
+            time = float(truth.times[frame])
             mesh = extract_mesh(pipeline.model.surface_at(time), settings, with_colors=False)
-            distances = compare_meshes(mesh, load_truth(truth_files[frame]), num_samples, seed, world_from_scene)
-            rows.append({"frame_id": int(frame), "time": time, **distances.as_dict()})
-    names = [key for key in rows[0] if key not in ("frame_id", "time")] if rows else []
+            if on_mesh is not None:
+                on_mesh(int(frame), mesh)
+            distances = compare_meshes(mesh, truth.load(frame), num_samples, seed, world_from_scene)
+            held_out = {"held_out": truth.held_out[frame]} if any(truth.held_out) else {}
+            rows.append({"frame_id": int(frame), "time": time, **held_out, **distances.as_dict()})
+    means: dict[str, Any] = {"mean": mean_distances(rows)}
+    if any(truth.held_out):
+        for name, out in (("mean_training", False), ("mean_held_out", True)):
+            means[name] = mean_distances([row for row in rows if row["held_out"] == out]) or None
     return {
         "units": "world" if in_world_units else "scene",
-        "truth": key.removesuffix("_filenames"),
+        "truth": truth.kind,
         "resolution": settings.resolution,
         "num_samples": num_samples,
         "seed": seed,
-        "mean": {name: float(np.mean([row[name] for row in rows])) for name in names},
+        **means,
         "per_frame": rows,
     }
+
+
+def mean_distances(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Mean of every distance over the rows of frames; empty without rows."""
+    names = [key for key in rows[0] if key not in ("frame_id", "time", "held_out")] if rows else []
+    return {name: float(np.mean([row[name] for row in rows])) for name in names}
 
 
 def distance_matrix(

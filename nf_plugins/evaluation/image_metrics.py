@@ -15,6 +15,7 @@ SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
 SSIM_K1 = 0.01
 SSIM_K2 = 0.03
+SMALLEST_OPACITY = 1e-3
 
 
 def psnr(predicted: Tensor, target: Tensor, mask: Tensor | None = None) -> float:
@@ -121,6 +122,15 @@ def mask_iou(predicted: Tensor, mask: Tensor) -> float | None:
     inside, truth = predicted > 0.5, mask > 0.5
     union = (inside | truth).sum()
     return float((inside & truth).sum() / union) if union > 0 else None
+
+
+def mask_cross_entropy(predicted: Tensor, mask: Tensor) -> float:
+    """Mean binary cross entropy (nats) of an accumulation image and a mask, as ResFields reports it.
+
+    The accumulation is kept 0.001 away from 0 and 1, the mask is thresholded at 0.5.
+    """
+    opacity = predicted.cpu().double().clamp(SMALLEST_OPACITY, 1.0 - SMALLEST_OPACITY)
+    return float(torch.nn.functional.binary_cross_entropy(opacity, (mask > 0.5).cpu().double()))
 
 
 def _masked_blur(images: Tensor, mask: Tensor) -> Tensor:

@@ -57,8 +57,8 @@ def protocol_block(
         "protocol_note": metadata.get("protocol_note", ""),
         "metrics_note": (
             "Rendered colours are clipped to [0, 1]. psnr, ssim and lpips are over whole images; the same with _fg are "
-            "over the foreground mask (ssim_fg: windows centred on the foreground, partial convolution). Means are "
-            "over images."
+            "over the foreground mask (ssim_fg: windows centred on the foreground, partial convolution). mask_iou "
+            "and mask_bce (cross entropy) compare the rendered opacity with the mask. Means are over images."
         ),
     }
 

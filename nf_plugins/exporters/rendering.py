@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils import colormaps
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nf_plugins.errors import InputError
+from nf_plugins.exporters.image_files import Image8, to_8_bit
 from nf_plugins.exporters.video import frame_writer
 
 
@@ -27,13 +27,20 @@ class OutputPainter:
             ``normal`` or ``normals``, are mapped to them), one channel named ``*depth*`` is coloured by distance in
             scene units, any other one channel is in [0, 1].
         depth_range: Nearest and farthest depth; None takes them from the first image.
+        depth_colormap: Colours of depth; jet is what the original ResFields shows.
     """
 
-    def __init__(self, output_names: Sequence[str], depth_range: tuple[float, float] | None = None) -> None:
+    def __init__(
+        self,
+        output_names: Sequence[str],
+        depth_range: tuple[float, float] | None = None,
+        depth_colormap: Literal["turbo", "jet"] = "turbo",
+    ) -> None:
         self.output_names = tuple(output_names)
         self.depth_range = depth_range
+        self.depth_colormap = depth_colormap
 
-    def __call__(self, outputs: dict[str, Tensor]) -> NDArray[np.uint8]:
+    def __call__(self, outputs: dict[str, Tensor]) -> Image8:
         """One image (H, total W, 3) of the outputs, each (H, W, C).
 
         Raises:
@@ -45,7 +52,7 @@ class OutputPainter:
                 f"--outputs: the model has no output {', '.join(missing)}; it has {', '.join(sorted(outputs))}."
             )
         panels = torch.cat([self.panel(name, outputs) for name in self.output_names], dim=1)
-        return (panels * 255.0).round().to(torch.uint8).cpu().numpy()
+        return to_8_bit(panels)
 
     def panel(self, name: str, outputs: dict[str, Tensor]) -> Tensor:
         """One output as colours (H, W, 3) in [0, 1]."""
@@ -53,7 +60,10 @@ class OutputPainter:
         if "depth" in name and image.shape[-1] == 1:
             near, far = self.range_of(image, outputs.get("accumulation"))
             accumulation = outputs.get("accumulation")
-            return colormaps.apply_depth_colormap(image, accumulation, near, far).clamp(0.0, 1.0)
+            if self.depth_colormap == "turbo":
+                return colormaps.apply_depth_colormap(image, accumulation, near, far).clamp(0.0, 1.0)
+            colors = jet_colors(((image - near) / (far - near)).nan_to_num(0.0))
+            return colors if accumulation is None else colors * accumulation + 1.0 - accumulation
         if name in ("normal", "normals"):
             image = 0.5 * image + 0.5
         options = colormaps.ColormapOptions(colormap="gray" if "accumulation" in name else "default")
@@ -69,6 +79,12 @@ class OutputPainter:
             near, far = (float(np.quantile(visible.cpu().numpy(), q)) for q in (0.01, 0.99))
             self.depth_range = (near, max(far, near + 1e-6))
         return self.depth_range
+
+
+def jet_colors(values: Tensor) -> Tensor:
+    """The colour map "jet", dark blue at 0 to dark red at 1: values (H, W, 1), clipped, to colours (H, W, 3)."""
+    peaks = values.new_tensor([0.75, 0.5, 0.25])
+    return (1.5 - 4.0 * (values.clamp(0.0, 1.0) - peaks).abs()).clamp(0.0, 1.0)
 
 
 @torch.no_grad()
@@ -103,7 +119,7 @@ def render_to_file(
     """
     order = range(len(cameras)) if order is None else order
     last_use = {index: position for position, index in enumerate(order)}
-    kept: dict[int, NDArray[np.uint8]] = {}
+    kept: dict[int, Image8] = {}
     with frame_writer(path, fps) as add_frame:
         for position, index in enumerate(order):
             frame = kept.pop(index, None)

@@ -16,6 +16,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nf_plugins.atomic_files import write_json
+from nf_plugins.data.multi_view import point_nearest_to_axes
 from nf_plugins.errors import InputError
 
 
@@ -40,7 +41,7 @@ def ping_pong(count: int) -> list[int]:
 
 def with_times(cameras: Cameras, times: Tensor) -> Cameras:
     """The same cameras at other times (N,)."""
-    return _perspective(cameras, cameras.camera_to_worlds, times, cameras.metadata)
+    return perspective_cameras(cameras, cameras.camera_to_worlds, times, cameras.metadata)
 
 
 def standing_camera(cameras: Cameras, index: int, times: Tensor) -> Cameras:
@@ -88,10 +89,10 @@ def interpolated_cameras(cameras: Cameras, times: Tensor) -> Cameras:
     rotations = Slerp(knots, Rotation.from_matrix(poses[:, :, :3]))(where).as_matrix()
     positions = np.stack([np.interp(where, knots, poses[:, axis, 3]) for axis in range(3)], axis=-1)
     moved = np.concatenate([rotations, positions[:, :, None]], axis=-1)
-    return _perspective(stations[:1], torch.from_numpy(moved).float(), times)
+    return perspective_cameras(stations[:1], torch.from_numpy(moved).float(), times)
 
 
-def ring_cameras(cameras: Cameras, times: Tensor, start_index: int = 0, turns: float = 1.0) -> Cameras:
+def circling_path(cameras: Cameras, times: Tensor, start_index: int = 0, turns: float = 1.0) -> Cameras:
     """A camera that circles the point the dataset's cameras look at.
 
     The circle's axis is the mean up direction, its height and radius are the cameras' means, it starts beside the
@@ -119,7 +120,7 @@ def ring_cameras(cameras: Cameras, times: Tensor, start_index: int = 0, turns: f
     circle = torch.cos(angles)[:, None] * first_axis + torch.sin(angles)[:, None] * second_axis
     positions = centre + heights.mean() * up + max(radius, 1e-3) * circle
     ring = torch.stack([look_at_pose(position, centre, up) for position in positions])
-    return _perspective(cameras[start_index : start_index + 1], ring.float(), times)
+    return perspective_cameras(cameras[start_index : start_index + 1], ring.float(), times)
 
 
 def look_at_point(camera_to_worlds: Tensor) -> Tensor:
@@ -129,10 +130,9 @@ def look_at_point(camera_to_worlds: Tensor) -> Tensor:
     origin along each axis.
     """
     origins, forward = camera_to_worlds[:, :, 3], -camera_to_worlds[:, :, 2]
-    projectors = torch.eye(3, dtype=origins.dtype) - forward[:, :, None] * forward[:, None, :]
-    total = projectors.sum(dim=0)
-    if float(torch.linalg.eigvalsh(total)[0]) > 1e-3 * len(origins):
-        return torch.linalg.solve(total, (projectors @ origins[:, :, None]).sum(dim=0)).squeeze(-1)
+    alignment = float(torch.linalg.eigvalsh(forward.mT @ forward / len(forward))[-1])
+    if alignment < 1.0 - 1e-3:
+        return point_nearest_to_axes(camera_to_worlds)
     return (origins + forward * origins.norm(dim=-1).mean()).mean(dim=0)
 
 
@@ -210,7 +210,9 @@ def save_camera_path(path: Path, cameras: Cameras, fps: float) -> None:
     write_json(path, content)
 
 
-def _perspective(like: Cameras, camera_to_worlds: Tensor, times: Tensor, metadata: dict | None = None) -> Cameras:
+def perspective_cameras(
+    like: Cameras, camera_to_worlds: Tensor, times: Tensor, metadata: dict | None = None
+) -> Cameras:
     """Cameras with the intrinsics of ``like`` (N or one), the given poses (N, 3, 4) and times (N,)."""
     count = len(camera_to_worlds)
 

@@ -55,6 +55,44 @@ def test_several_runs_stand_side_by_side(ball_runs: list[Path], tmp_path: Path, 
     assert not (ball_runs[0].parent / "evaluation").exists()
 
 
+def test_several_splits_land_beside_each_other(ball_runs: list[Path], tmp_path: Path) -> None:
+    run("--load-config", ball_runs[0], "--no-lpips", "--split", "test", "train")
+    written = sorted(path.name for path in (ball_runs[0].parent / "evaluation").iterdir())
+    assert written == ["test.json", "train.json"]
+    run("--load-config", ball_runs[0], "--no-lpips", "--split", "test", "train", "--output-path", tmp_path / "a.json")
+    splits = json.loads((tmp_path / "a.json").read_text())["splits"]
+    assert [len(splits[split]["images"]) for split in ("test", "train")] == [4, 8]
+
+
+def test_folders_and_a_table_of_several_runs(ball_runs: list[Path], tmp_path: Path, capsys) -> None:
+    out, table = tmp_path / "out", tmp_path / "table.md"
+    run("--load-config", *ball_runs, "--no-lpips", "--output-dir", out, "--table", table, "--mesh-frames", 0, 3,
+        "--mesh-resolution", 16)  # fmt: skip
+    for name in ("bad", "good"):
+        folder = out.joinpath(*tmp_path.absolute().parts[-2:], name)
+        assert sorted(path.name for path in folder.iterdir()) == ["meshes", "test"]
+        assert (folder / "test" / "grid.mp4").is_file() and (folder / "meshes" / "000003.ply").is_file()
+    lines = table.read_text().splitlines()
+    assert "parameters" in lines[2] and len([line for line in lines if line.startswith("| ball")]) == 2
+    assert "--mesh-frames 0 3" in table.read_text()
+    assert not (ball_runs[0].parent / "evaluation").exists()
+    assert "parameters" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--table", "table.csv"), r"--table .*table.csv: unknown format"),
+        (("--split", "test", "test"), "--split names test, test"),
+        (("--fps", 0), "--fps must be positive"),
+    ],
+)
+def test_bad_options_are_named_before_a_run_is_loaded(ball_runs: list[Path], arguments, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run("--load-config", ball_runs[0], *arguments)
+    assert not (ball_runs[0].parent / "evaluation").exists()
+
+
 def test_missing_runs_are_named_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere.yml does not exist"):
         run("--load-config", tmp_path / "nowhere.yml", "--output-path", tmp_path / "result.json")

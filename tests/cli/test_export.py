@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import trimesh
 import tyro
-from ball_pipeline import RADIUS, BallPipeline, ball_centre, ball_config
+from ball_pipeline import RADIUS, BallModel, BallPipeline, BallSurface, ball_centre, ball_config
 
 from nf_plugins.cli.export import ExportMesh
 from nf_plugins.engine import load_run as load_run_module
@@ -67,9 +67,61 @@ def test_all_frames(ball_run: Path, tmp_path: Path) -> None:
     assert times == pytest.approx([0.0, 1 / 3, 2 / 3, 1.0])
 
 
+def test_every_second_frame(ball_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "meshes"
+    run("--load-config", ball_run, "--output-dir", out, "--all-frames", "--frame-stride", 2, "--resolution", 16)
+    content = json.loads((out / "meshes.json").read_text())
+    assert [entry["frame_id"] for entry in content["meshes"]] == [0, 2]
+    assert np.asarray(content["world_from_scene"])[:3, 3].tolist() == [5.0, 0.0, -1.0]
+
+
+@pytest.mark.parametrize("file_format", ["ply", "obj", "glb"])
+def test_every_format_holds_colours_and_outward_normals(ball_run: Path, tmp_path: Path, file_format: str) -> None:
+    out = tmp_path / "meshes"
+    arguments = ("--units", "scene", "--resolution", 24, "--format", file_format)
+    run("--load-config", ball_run, "--output-dir", out, "--frames", 1, *arguments)
+    mesh = trimesh.load(out / f"frame_000001.{file_format}", force="mesh", process=False)
+    assert isinstance(mesh, trimesh.Trimesh)
+    stored = {"ply": b"property float nz", "obj": b"\nvn ", "glb": b'"NORMAL"'}
+    assert stored[file_format] in (out / f"frame_000001.{file_format}").read_bytes()
+    offsets = mesh.vertices - ball_centre(1 / 3).numpy()
+    assert ((mesh.vertex_normals * offsets).sum(axis=1) > 0.98 * RADIUS).all()
+    assert np.asarray(mesh.visual.vertex_colors)[:, :3].std() > 20
+
+
+def test_frames_that_fail_do_not_lose_the_others(ball_run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    original = BallModel.surface_at
+
+    def surface_at(model: BallModel, time: float):
+        if 0.3 < time < 0.4:
+            raise RuntimeError("CUDA out of memory")
+        return original(model, time)
+
+    monkeypatch.setattr(BallModel, "surface_at", surface_at)
+    out = tmp_path / "meshes"
+    with pytest.raises(InputError, match=r"1 of 4 meshes could not be made, at the times 0\.333333 \(CUDA out"):
+        run("--load-config", ball_run, "--output-dir", out, "--all-frames", "--resolution", 16)
+    assert not (out / "meshes.json").exists()
+    content = json.loads((out / "meshes.partial.json").read_text())
+    assert [entry["file"] is None for entry in content["meshes"]] == [False, True, False, False]
+    assert content["meshes"][1]["error"] == "CUDA out of memory"
+    assert all((out / entry["file"]).is_file() for entry in content["meshes"] if entry["file"])
+    assert "3 meshes" in capsys.readouterr().out
+
+
+def test_no_surface_anywhere_is_said(ball_run: Path, tmp_path: Path, monkeypatch) -> None:
+    outside = SimpleNamespace(bounds=BallSurface(0.0).bounds, signed_distance=lambda points: points[:, :1] * 0 + 1.0)
+    monkeypatch.setattr(BallModel, "surface_at", lambda model, time: outside)
+    with pytest.raises(InputError, match="No surface was found at any of the 2 times"):
+        run("--load-config", ball_run, "--output-dir", tmp_path / "m", "--times", 0.0, 1.0, "--resolution", 16)
+    assert not list((tmp_path / "m").iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--frames", 0, "--frame-stride", 2), "--frame-stride 2: expected 1 or more, together with --all-frames"),
+        (("--all-frames", "--frame-stride", 0), "--frame-stride 0"),
         (("--times", 0.5, 1.5), "--times: 1.5 is outside the sequence"),
         (("--times", "nan"), "--times: nan is outside"),
         (("--frames", 0, 4), "--frames: frame 4 is outside the sequence, expected 0 to 3"),

@@ -12,10 +12,10 @@ import tyro
 from ball_pipeline import SIZE, BallPipeline, ball_cameras, ball_config
 from PIL import Image
 
-from nf_plugins.cli.render import Commands
+from nf_plugins.cli.render import Commands, RenderBoth
 from nf_plugins.engine import load_run as load_run_module
 from nf_plugins.errors import InputError
-from nf_plugins.exporters.trajectories import ring_cameras, save_camera_path
+from nf_plugins.exporters.trajectories import circling_path, save_camera_path
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_both_move_and_outputs_stand_side_by_side(ball_run: Path, tmp_path: Path
 
 def test_a_camera_path_file_decides_times_in_mode_both_only(ball_run: Path, tmp_path: Path) -> None:
     path_file = tmp_path / "path.json"
-    still = ring_cameras(ball_cameras(), torch.tensor([1.0, 0.0]), turns=0.0)
+    still = circling_path(ball_cameras(), torch.tensor([1.0, 0.0]), turns=0.0)
     save_camera_path(path_file, still, fps=7.0)
     arguments = ("--load-config", ball_run, "--camera-path", path_file)
     run("both", *arguments, "--output-path", tmp_path / "both")
@@ -94,6 +94,26 @@ def test_a_camera_path_file_decides_times_in_mode_both_only(ball_run: Path, tmp_
     assert np.array_equal(fixed[0], fixed[1])
     with av.open(str(tmp_path / "movie.mp4")) as container:
         assert float(container.streams.video[0].average_rate) == 7.0
+
+
+def test_between_two_cameras_while_time_runs_forward_and_backward(ball_run: Path, tmp_path: Path) -> None:
+    arguments = ("--load-config", ball_run, "--path", "between", "--between-cameras", 0, 1)
+    run("both", *arguments, "--output-path", tmp_path / "both", "--num-frames", 5, "--outputs", "rgb", "normal_rgb")
+    run("camera", *arguments, "--output-path", tmp_path / "still", "--num-frames", 5, "--fixed-time", 0.0)
+    run("both", *arguments, "--output-path", tmp_path / "once", "--num-frames", 5, "--time-order", "forward")
+    both, still, once = (frames_of(tmp_path / name) for name in ("both", "still", "once"))
+    assert both[0].shape == (SIZE, 2 * SIZE, 3)
+    for index in (0, 4):  # time is back at its start
+        assert np.array_equal(both[index][:, :SIZE], still[index])
+    assert not np.array_equal(both[2][:, :SIZE], still[2])
+    assert np.array_equal(once[0], still[0]) and not np.array_equal(once[4], still[4])
+    run("time", "--load-config", ball_run, "--output-path", tmp_path / "first", "--num-frames", 1)
+    assert np.array_equal(still[0], frames_of(tmp_path / "first")[0])
+
+
+def test_between_two_cameras_takes_the_original_s_number_of_frames() -> None:
+    options = RenderBoth(Path("a"), Path("b"), path="between", between_cameras=("0", "1"))
+    assert options.frame_count() == 100 and RenderBoth(Path("a"), Path("b")).frame_count() == 60
 
 
 def test_downscale_and_split(ball_run: Path, tmp_path: Path) -> None:
@@ -112,6 +132,10 @@ def test_downscale_and_split(ball_run: Path, tmp_path: Path) -> None:
         ("time", ("--outputs", "rgb", "flow"), "--outputs: the model has no output flow; it has accumulation, depth"),
         ("both", ("--camera-path", "nowhere.json"), "nowhere.json is not a file"),
         ("time", ("--downscale", 0), "must be positive"),
+        ("both", ("--path", "between"), "--path between needs --between-cameras"),
+        ("both", ("--between-cameras", 0, 1), "--between-cameras needs --path between"),
+        ("camera", ("--path", "between", "--between-cameras", 1, 1), "names 1 twice"),
+        ("camera", ("--path", "between", "--between-cameras", 0, 2), "no camera 2, expected 0 to 1"),
     ],
 )
 def test_bad_requests_are_named_and_write_nothing(ball_run: Path, tmp_path: Path, mode, arguments, message) -> None:

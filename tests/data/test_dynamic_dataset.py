@@ -108,6 +108,70 @@ def test_z_depth_becomes_ray_distance(tiny_owlii_scene: Path):
     torch.testing.assert_close(ratio[inside[..., 0]], norm[inside[..., 0]])
 
 
+def set_depth(scene: Path, depth: np.ndarray, camera: str = "cam_train_1") -> None:
+    """Replaces a camera's depth images, in world units (a scene unit is two of them)."""
+    for path in (scene / camera / "depth").iterdir():
+        Image.fromarray(np.round(1000 * depth).astype(np.uint16)).save(path)
+
+
+@pytest.mark.parametrize(("convention", "flat"), [("z", True), ("ray", False)])
+def test_constant_depth_is_a_plane_as_z_and_a_sphere_as_ray_distance(owlii_scene, convention: str, flat: bool):
+    scene = owlii_scene()
+    set_depth(scene, np.full((24, 24), 5.0))
+    dataset = owlii(scene, depth_convention=convention, train_cameras=("cam_train_1",))
+    rays = dataset.cameras.generate_rays(2)
+    points = rays.origins + rays.directions * dataset[2]["depth"]
+    pose = dataset.cameras.camera_to_worlds[2]
+    along_axis = (points - pose[:, 3]) @ -pose[:, 2]
+    from_centre = (points - pose[:, 3]).norm(dim=-1)
+    constant, varying = (along_axis, from_centre) if flat else (from_centre, along_axis)
+    torch.testing.assert_close(constant, torch.full((24, 24), 2.5), atol=1e-3, rtol=0)
+    assert float(varying.max() - varying.min()) > 0.05
+
+
+def test_z_of_a_ball_meets_the_ball(owlii_scene, ball_centre_at):
+    """The tiny scene's ray distances, divided by the length of the rays: z, read as such, gives the ball again."""
+    scene = owlii_scene()
+    dataset = owlii(scene, train_cameras=("cam_train_1",))
+    camera = dataset.cameras[0]
+    x = (np.arange(24) + 0.5 - float(camera.cx)) / float(camera.fx)
+    y = (np.arange(24) + 0.5 - float(camera.cy)) / float(camera.fy)
+    norms = np.sqrt(1 + x[None, :] ** 2 + y[:, None] ** 2)
+    for path in (scene / "cam_train_1" / "depth").iterdir():
+        values = np.asarray(Image.open(path)) / norms
+        Image.fromarray(np.round(values).astype(np.uint16)).save(path)
+    z = owlii(scene, depth_convention="z", train_cameras=("cam_train_1",))
+    depth = z[3]["depth"]
+    inside = depth[..., 0] > 0
+    rays = z.cameras.generate_rays(3)
+    points = (rays.origins + rays.directions * depth)[inside]
+    centre = torch.from_numpy(ball_centre_at(float(z.cameras.times[3]))).float()
+    assert float(((points - centre).norm(dim=-1) - 0.4).abs().max()) < 2e-3
+
+
+def test_zero_depth_stays_unknown_in_either_convention(owlii_scene):
+    scene = owlii_scene()
+    depth = np.full((24, 24), 5.0)
+    depth[:12] = 0.0
+    set_depth(scene, depth)
+    for convention in ("z", "ray"):
+        values = owlii(scene, depth_convention=convention, train_cameras=("cam_train_1",))[0]["depth"]
+        assert bool((values[:12] == 0).all()) and bool((values[12:] > 2.4).all())
+
+
+def test_z_depth_of_a_distorted_camera_is_a_plane(owlii_scene):
+    scene = owlii_scene()
+    set_depth(scene, np.full((24, 24), 5.0))
+    outputs = OwliiDataParserConfig(data=scene, depth_convention="z", train_cameras=("cam_train_1",)).setup()
+    outputs = outputs.get_dataparser_outputs("train")
+    outputs.cameras.distortion_params = torch.tensor([-0.3, 0.1, 0.0, 0.0, 0.01, -0.02]).repeat(6, 1)
+    dataset = DynamicDataset(outputs)
+    rays = dataset.cameras.generate_rays(2)
+    pose = dataset.cameras.camera_to_worlds[2]
+    along_axis = (rays.directions * dataset[2]["depth"]) @ -pose[:, 2]
+    torch.testing.assert_close(along_axis, torch.full((24, 24), 2.5), atol=1e-3, rtol=0)
+
+
 def test_reduced_depth_ignores_unknown_pixels(tiny_owlii_scene: Path):
     full, small = owlii(tiny_owlii_scene), owlii(tiny_owlii_scene, downscale_factor=2)
     smallest = full[1]["depth"][full[1]["depth"] > 0].min()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ def test_a_camera_or_a_folder_of_scenes_leads_to_the_scene(tiny_owlii_scene: Pat
         (["dataset.json", "scene.json", "camera"], None),
         (["cameras_sphere.npz", "image"], None),
         (["poses_bounds.npy"], None),
-        (["annots.npy"], None),
+        (["annots.npy"], "zju-mocap-data"),
+        (["intri.yml", "extri.yml"], "zju-mocap-data"),
     ],
 )
 def test_layouts_by_their_files(tmp_path: Path, files: list[str], dataparser: str | None):
@@ -55,10 +57,20 @@ def test_blender_data_are_told_from_dnerf_by_the_times(tmp_path: Path):
     assert recognise_layout(tmp_path) is None
 
 
+def test_nerfstudio_data_with_times_are_told_from_those_without(tmp_path: Path):
+    path = tmp_path / "transforms.json"
+    path.write_text(json.dumps({"frames": [{"file_path": "a", "time": 3.5}]}))
+    assert "use nerfstudio-time-data" in layout_hint(tmp_path, "owlii-data")
+    assert layout_hint(tmp_path, "nerfstudio-time-data") == ""
+    path.write_text(json.dumps({"frames": [{"file_path": "a"}]}))
+    assert "use nerfstudio-data" in layout_hint(tmp_path, "nerfstudio-time-data")
+
+
 def test_only_existing_dataparsers_are_named():
     from nerfstudio.configs.dataparser_configs import dataparsers
 
-    ours = {"owlii-data", "dnerf-rgba-data"}
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    ours = set(re.findall(r"^(\S+-data) = ", text, re.MULTILINE))
     assert {layout.dataparser for layout in LAYOUTS if layout.dataparser} <= ours | set(dataparsers)
 
 

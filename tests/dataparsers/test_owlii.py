@@ -124,6 +124,74 @@ def test_without_masks_and_depth(owlii_scene: Callable[..., Path]):
     assert outputs.scene_box.aabb.tolist() == [[-1, -1, -1], [1, 1, 1]]
 
 
+@pytest.fixture(scope="module")
+def kinect_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three moving RGB-D sensors in the Kinect4D layout: cam_0 ... cam_2, no test camera, no box, z in millimetres."""
+    from nf_plugins.data.synthetic.generate import SynthOptions, generate_scene
+
+    scene = tmp_path_factory.mktemp("kinect") / "book"
+    generate_scene(
+        SynthOptions(
+            output_dir=scene, num_frames=4, num_train_cameras=3, resolution=32, num_cloud_points=20, rgbd=True,
+            depth_convention="z", camera_sway=20.0, depth_noise=0.0, edge_dropout=0.0, grazing_angle=90.0,
+        )
+    )  # fmt: skip
+    shutil.rmtree(scene / "cam_test")
+    (scene / "aabb.txt").unlink()
+    return scene
+
+
+def test_kinect4d_folder_of_moving_sensors(kinect_scene: Path):
+    everything = ("cam_0", "cam_1", "cam_2")
+    train = parse(kinect_scene, train_cameras=everything, eval_cameras=("cam_1",), depth_convention="z")
+    assert train.metadata["camera_names"] == list(everything)
+    poses = train.cameras.camera_to_worlds.reshape(3, 4, 3, 4)
+    assert bool(((poses[:, 1:, :, 3] - poses[:, :-1, :, 3]).norm(dim=-1) > 1e-3).all()), "every sensor moves"
+    evaluation = parse(kinect_scene, "val", train_cameras=everything, eval_cameras=("cam_1",))
+    torch.testing.assert_close(evaluation.cameras.camera_to_worlds, poses[1])
+    held_out = parse(kinect_scene)
+    assert {path.parent.parent.name for path in held_out.image_filenames} == {"cam_0", "cam_1"}
+    assert {path.parent.parent.name for path in parse(kinect_scene, "val").image_filenames} == {"cam_2"}
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_depth_of_moving_sensors_meets_the_surface(kinect_scene: Path, factor: int):
+    """Millimetres of z become scene units along the ray, from each frame's own pose."""
+    import trimesh
+
+    from nf_plugins.data.dynamic_dataset import DynamicDataset
+
+    dataset = DynamicDataset(parse(kinect_scene, depth_convention="z", downscale_factor=factor))
+    wrong = DynamicDataset(parse(kinect_scene, depth_convention="ray", downscale_factor=factor))
+    for index in (1, 6):
+        frame = index % 4
+        mesh = trimesh.load(dataset.metadata["mesh_filenames"][frame], process=False)
+        rays = dataset.cameras.generate_rays(index)
+        means = []
+        for read in (dataset, wrong):
+            depth = read[index]["depth"]
+            points = (rays.origins + rays.directions * depth)[depth[..., 0] > 0]
+            _, distance, _ = mesh.nearest.on_surface(points.numpy())
+            means.append(float(np.median(distance)))
+        assert len(points) > 15
+        # A millimetre is 0.0007 scene units; a reduced pixel mixes depths.
+        assert means[0] < {1: 1e-3, 2: 0.015}[factor], means
+        assert means[1] > {1: 10, 2: 1.5}[factor] * means[0], means
+
+
+def test_masks_and_depth_may_be_missing_in_a_kinect4d_folder(kinect_scene: Path, tmp_path: Path):
+    scene = tmp_path / "without"
+    shutil.copytree(kinect_scene, scene)
+    for camera in scene.glob("cam_*"):
+        shutil.rmtree(camera / "mask")
+    outputs = parse(scene, depth_convention="z")
+    assert "fg_mask_filenames" not in outputs.metadata and len(outputs.metadata["depth_filenames"]) == 8
+    assert outputs.metadata["depth_convention"] == "z"
+    for camera in scene.glob("cam_*"):
+        shutil.rmtree(camera / "depth")
+    assert "depth_filenames" not in parse(scene).metadata
+
+
 def change_matrices(path: Path, **changed: np.ndarray | None) -> None:
     matrices = dict(np.load(path))
     for key, value in changed.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ def folder(tmp_path: Path) -> Path:
 def truncate(path: Path, part: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * part)])
+
+
+def rewrite_in_zip(path: Path, old: bytes, new: bytes) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = [(info.filename, archive.read(info)) for info in archive.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members:
+            archive.writestr(name, content.replace(old, new))
 
 
 def files_below(folder: Path) -> set[str]:
@@ -71,6 +80,26 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
         checkpoints.load_checkpoint(tmp_path / "other.ckpt")
     with pytest.raises(InputError, match="does not exist"):
         checkpoints.load_checkpoint(tmp_path / "absent.ckpt")
+
+
+@pytest.mark.parametrize("core", ["_core", "core"])
+def test_numpy_scalars_of_other_trainers_become_python_numbers(tmp_path: Path, core: str) -> None:
+    path = tmp_path / "step-000000001.ckpt"
+    lrs = [np.float64(0.5), np.float32(0.25), np.int64(3), np.bool_(True)]
+    torch.save({**state(1), "schedulers": {"fields": {"_last_lr": lrs, "nested": ({"lr": lrs[0]},)}}}, path)
+    if core == "core":  # as NumPy 1 wrote it
+        rewrite_in_zip(path, b"numpy._core.multiarray", b"numpy.core.multiarray")
+    loaded = checkpoints.load_checkpoint(path)["schedulers"]["fields"]
+    assert loaded["_last_lr"] == [0.5, 0.25, 3, True]
+    assert [type(value) for value in loaded["_last_lr"]] == [float, float, int, bool]
+    assert type(loaded["nested"][0]["lr"]) is float
+
+
+def test_what_could_run_code_is_still_refused(tmp_path: Path) -> None:
+    path = tmp_path / "step-000000001.ckpt"
+    torch.save({**state(1), "evil": Path("/")}, path)
+    with pytest.raises(InputError, match="cannot be read"):
+        checkpoints.load_checkpoint(path)
 
 
 def test_a_failed_save_leaves_the_earlier_checkpoint_and_no_other_file(

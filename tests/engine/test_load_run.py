@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,8 @@ import torch
 from nf_plugins.engine import checkpoints
 from nf_plugins.engine.load_run import load_run
 from nf_plugins.errors import InputError
+
+OLD_RUN = Path(__file__).parent / "data"
 
 
 @pytest.fixture
@@ -69,6 +73,51 @@ def test_a_relative_data_path_is_found_from_a_folder_above_the_run(
 def test_a_truncated_newest_checkpoint_is_passed_over(run_dir: Path) -> None:
     (run_dir / "nerfstudio_models" / "step-000000005.ckpt").write_bytes(b"truncated")
     assert load_run(run_dir, device="cpu").step == 4
+
+
+def test_a_run_with_numpy_scalars_in_its_checkpoints_is_opened_and_continued(
+    tiny_config: Callable[..., Any], train: Callable[..., Any]
+) -> None:
+    from nerfstudio.engine.schedulers import CosineDecaySchedulerConfig
+
+    def config(steps: int) -> Any:
+        made = tiny_config(max_num_iterations=steps, resume=True)
+        made.optimizers["fields"]["scheduler"] = CosineDecaySchedulerConfig(warm_up_end=2, max_steps=12)
+        return made
+
+    trainer = train(config(6))
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(trainer.checkpoint_dir / "step-000000005.ckpt", weights_only=True)
+    assert load_run(trainer.base_dir, device="cpu").step == 5
+    assert sorted(train(config(8)).losses) == [6, 7]
+
+
+def test_an_old_run_still_has_its_classes_and_its_parameters(
+    tiny_owlii_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The config and the names and shapes in the checkpoint of a run of release 0.1.0."""
+    run_dir = tmp_path / "outputs" / "scene" / "resfields-tnerf-tiny" / "2026-01-01_000000"
+    (run_dir / "nerfstudio_models").mkdir(parents=True)
+    shutil.copy(OLD_RUN / "old_run_config.yml", run_dir / "config.yml")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "scene").symlink_to(tiny_owlii_scene)
+    stored = json.loads((OLD_RUN / "old_run_state.json").read_text())
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        f"_model.{name}": torch.rand(shape, generator=generator) if isinstance(shape, list) else shape
+        for name, shape in stored.items()
+    }
+    weights["_model.occupancy.states"] = torch.ones(stored["occupancy.states"], dtype=torch.int8)
+    state = {"step": 299, "pipeline": weights, "optimizers": {}, "scalers": {}}
+    checkpoints.save_checkpoint_atomically(state, run_dir / "nerfstudio_models" / "step-000000299.ckpt")
+    monkeypatch.chdir(tmp_path)
+    run = load_run(run_dir, test_mode="inference", device="cpu")
+    assert run.config.method_name == "resfields-tnerf-tiny" and run.step == 299
+    name = "field.sdf_network.layers.1.basis"
+    assert torch.equal(run.pipeline.model.state_dict()[name], weights[f"_model.{name}"])
+    with torch.no_grad():
+        outputs = run.pipeline.model.get_outputs_for_camera(run.pipeline.datamanager.train_dataset.cameras[:1])
+    assert outputs["rgb"].shape == (24, 24, 3) and bool(outputs["rgb"].isfinite().all())
 
 
 def test_missing_parts_get_their_sentence(run_dir: Path) -> None:

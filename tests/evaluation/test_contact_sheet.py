@@ -17,8 +17,8 @@ from nf_plugins.evaluation.contact_sheet import (
     contact_sheet,
     enlarge,
     pipeline_contact_sheet,
-    write_image,
 )
+from nf_plugins.exporters.image_files import write_image
 
 
 def test_images_lie_in_their_cells_and_labels_above() -> None:

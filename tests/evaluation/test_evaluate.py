@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,13 +22,13 @@ def test_every_number_has_its_place(tmp_path: Path) -> None:
     pipeline.train()
     result = evaluate_pipeline(pipeline, ball_config(), 7, "train", path, use_lpips=False, checkpoint=Path("a.ckpt"))
     assert json.loads(path.read_text())["mean"] == result["mean"]
-    assert len(result["images"]) == 8
+    assert len(result["images"]) == 8 and result["num_parameters"] == 1
     first = result["images"][0]
     assert first["file_name"] == "train/rgb/000000.png"
     assert (first["camera_id"], first["frame_id"], first["time"]) == (0, 0, 0.0)
     assert first["psnr_fg"] == pytest.approx(20.0, abs=0.2)
     assert first["psnr"] > first["psnr_fg"] + 1.0
-    assert first["mask_iou"] == 1.0 and first["lpips"] is None
+    assert first["mask_iou"] == 1.0 and first["mask_bce"] == pytest.approx(-math.log(0.999)) and first["lpips"] is None
     assert 0.5 < first["ssim_fg"] < 1.0
     assert [entry["frame_id"] for entry in result["per_frame"]] == [0, 1, 2, 3]
     assert [entry["num_images"] for entry in result["per_frame"]] == [2] * 4
@@ -61,7 +62,10 @@ def test_the_protocol_says_how_it_was_measured() -> None:
 
 @pytest.mark.parametrize(
     ("mask", "names"),
-    [("full", {"psnr", "ssim", "lpips"}), ("foreground", {"psnr_fg", "ssim_fg", "lpips_fg", "mask_iou"})],
+    [
+        ("full", {"psnr", "ssim", "lpips"}),
+        ("foreground", {"psnr_fg", "ssim_fg", "lpips_fg", "mask_iou", "mask_bce"}),
+    ],
 )
 def test_only_the_asked_metrics(mask, names: set[str]) -> None:
     result = evaluate_pipeline(BallPipeline(0.1), ball_config(), 0, mask=mask, use_lpips=False)
@@ -153,3 +157,9 @@ def test_of_coarse_to_fine_methods_the_fine_image_counts() -> None:
     pipeline.model.get_outputs_for_camera = lambda camera: {"depth": torch.zeros(SIZE, SIZE, 1)}
     with pytest.raises(InputError, match="no rgb image, only depth"):
         evaluate_pipeline(pipeline, ball_config(), 0, use_lpips=False)
+
+
+def test_a_stride_leaves_images_out_and_says_so() -> None:
+    result = evaluate_pipeline(BallPipeline(0.1), ball_config(), 7, "train", use_lpips=False, image_stride=3)
+    assert [row["image_index"] for row in result["images"]] == [0, 3, 6]
+    assert result["protocol"]["num_images"] == 3 and result["protocol"]["image_stride"] == 3

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nf_plugins.evaluation.image_metrics import mask_iou, masked_ssim, psnr, ssim
+from nf_plugins.evaluation.image_metrics import mask_cross_entropy, mask_iou, masked_ssim, psnr, ssim
 
 
 def image_pair(height: int = 24, width: int = 19) -> tuple[Tensor, Tensor]:
@@ -44,6 +44,26 @@ def test_ssim_is_torchmetrics_map_over_whole_windows() -> None:
     )
     assert ssim(rendered, truth) == pytest.approx(float(similarity[0, :, 5:-5, 5:-5].mean()), abs=1e-6)
     assert ssim(truth, truth) == pytest.approx(1.0)
+
+
+def test_ssim_is_the_mean_over_valid_gaussian_windows_as_dycheck_defines_it() -> None:
+    rendered, truth = image_pair()
+    kernel = np.exp(-0.5 * ((np.arange(11) - 5) / 1.5) ** 2)
+    kernel /= kernel.sum()
+
+    def blur(image: np.ndarray) -> np.ndarray:
+        windows = np.lib.stride_tricks.sliding_window_view(image, (11, 11), axis=(0, 1))
+        return np.einsum("...ij,i,j->...", windows, kernel, kernel)
+
+    x, y = rendered.double().numpy(), truth.double().numpy()
+    mx, my = blur(x), blur(y)
+    vx, vy = (np.maximum(0.0, blur(a * a) - m * m) for a, m in ((x, mx), (y, my)))
+    bound, cxy = np.sqrt(vx * vy), blur(x * y) - mx * my
+    cxy = np.sign(cxy) * np.minimum(bound, np.abs(cxy))
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mx * my + c1) * (2 * cxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    assert similarity.shape == (14, 9, 3)
+    assert ssim(rendered, truth) == pytest.approx(similarity.mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize("average", ["mask", "windows"])
@@ -107,3 +127,10 @@ def test_mask_iou_of_overlapping_halves() -> None:
     first, second = torch.zeros(4, 8, 1), torch.zeros(4, 8, 1)
     first[:, :4], second[:, 2:6] = 0.9, 1.0
     assert mask_iou(first, second) == pytest.approx(2 / 6)
+
+
+def test_mask_cross_entropy_of_known_opacities() -> None:
+    opacity, mask = torch.full((2, 2, 1), 0.8), torch.tensor([1.0, 1.0, 0.0, 1.0]).view(2, 2, 1)
+    assert mask_cross_entropy(opacity, mask) == pytest.approx(-(3 * math.log(0.8) + math.log(0.2)) / 4)
+    wrong = mask_cross_entropy(torch.zeros(2, 2, 1), torch.full((2, 2, 1), 0.6))
+    assert wrong == pytest.approx(-math.log(1e-3), rel=1e-6)

@@ -11,7 +11,7 @@ from ball_pipeline import SIZE, BallPipeline, ball_cameras, ball_outputs
 from PIL import Image
 
 from nf_plugins.errors import InputError
-from nf_plugins.exporters.rendering import OutputPainter, render_to_file
+from nf_plugins.exporters.rendering import OutputPainter, jet_colors, render_to_file
 
 
 def test_panels_stand_in_the_asked_order_and_keep_their_colors() -> None:
@@ -34,6 +34,19 @@ def test_the_depth_range_of_the_first_frame_holds_for_all() -> None:
     assert painter.depth_range == (near, far)
     assert not np.array_equal(first, farther)
     assert OutputPainter(["depth"])({"depth": torch.zeros(4, 4, 1), "accumulation": torch.zeros(4, 4, 1)}).min() == 255
+
+
+def test_jet_goes_from_blue_over_green_to_red_as_in_matplotlib() -> None:
+    import matplotlib
+
+    values = torch.linspace(0, 1, 101)[None, :, None]
+    expected = matplotlib.colormaps["jet"](values[0, :, 0].numpy())[:, :3]
+    assert np.abs(jet_colors(values)[0].numpy() - expected).mean() < 0.03
+    ends = jet_colors(torch.tensor([-1.0, 0.0, 0.5, 1.0])[None, :, None])[0]
+    assert ends.tolist() == [[0, 0, 0.5], [0, 0, 0.5], [0.5, 1, 0.5], [0.5, 0, 0]]
+    outputs = ball_outputs(ball_cameras()[:1])
+    frame = OutputPainter(["depth"], depth_colormap="jet")(outputs)
+    assert frame[0, 0].tolist() == [255, 255, 255]  # nothing is there
 
 
 def test_missing_outputs_are_named() -> None:

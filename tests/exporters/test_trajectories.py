@@ -13,13 +13,13 @@ from torch import Tensor
 
 from nf_plugins.errors import InputError
 from nf_plugins.exporters.trajectories import (
+    circling_path,
     distinct_cameras,
     interpolated_cameras,
     load_camera_path,
     look_at_point,
     look_at_pose,
     ping_pong,
-    ring_cameras,
     save_camera_path,
     standing_camera,
     times_between,
@@ -72,7 +72,7 @@ def test_parallel_cameras_have_a_point_to_look_at_too() -> None:
 
 def test_a_ring_is_a_circle_of_cameras_that_look_at_the_centre() -> None:
     times = torch.linspace(0, 1, 12)
-    ring = ring_cameras(rig(), times, start_index=4)
+    ring = circling_path(rig(), times, start_index=4)
     poses = ring.camera_to_worlds.double()
     assert_rotations(poses)
     offsets = poses[:, :, 3] - TARGET
@@ -130,7 +130,7 @@ def test_ping_pong_shows_both_ends_once() -> None:
 
 
 def test_a_camera_path_file_keeps_poses_and_render_times(tmp_path: Path) -> None:
-    ring = ring_cameras(rig(), torch.linspace(0.2, 0.9, 6))
+    ring = circling_path(rig(), torch.linspace(0.2, 0.9, 6))
     path = tmp_path / "path.json"
     save_camera_path(path, ring, fps=12.0)
     cameras, fps = load_camera_path(path)
@@ -145,7 +145,7 @@ def test_a_camera_path_file_keeps_poses_and_render_times(tmp_path: Path) -> None
 
 def test_a_path_without_times_has_none_and_bad_ones_are_named(tmp_path: Path) -> None:
     path = tmp_path / "path.json"
-    save_camera_path(path, ring_cameras(rig(), torch.linspace(0, 1, 2)), fps=24.0)
+    save_camera_path(path, circling_path(rig(), torch.linspace(0, 1, 2)), fps=24.0)
     content = json.loads(path.read_text())
     content["camera_path"][1]["render_time"] = 3.0
     path.write_text(json.dumps(content))

@@ -107,3 +107,30 @@ def hemisphere_cameras(num_cameras: int, distance: float, up: np.ndarray, rng: n
             for azimuth, elevation in zip(azimuths, elevations, strict=True)
         ]
     )
+
+
+def swaying_camera(
+    camera_to_world: np.ndarray, num_frames: int, sway: float, up: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Poses (num_frames, 4, 4), OpenGL, of a hand-held camera that swings around a place and looks at the origin.
+
+    Args:
+        camera_to_world: (4, 4) pose in the middle.
+        sway: largest angle to the side, radians, seen from the origin; half of it upwards and downwards.
+        rng: draws phases and rates (about one swing during the sequence).
+    """
+    times = np.linspace(0.0, 1.0, num_frames)
+    rates, phases = rng.uniform(0.7, 1.4, 2), rng.random(2)
+    sideways, upwards = np.array([[sway], [0.5 * sway]]) * np.sin(
+        2 * np.pi * (rates[:, None] * times + phases[:, None])
+    )
+    position = camera_to_world[:3, 3]
+    right = np.cross(up, position)
+    right = right / np.linalg.norm(right)
+    poses = []
+    for side, lift in zip(sideways, upwards, strict=True):
+        lifted = np.cos(lift) * position - np.sin(lift) * np.cross(right, position)
+        level = (lifted @ up) * up
+        turned = level + np.cos(side) * (lifted - level) + np.sin(side) * np.cross(up, lifted)
+        poses.append(look_at(turned, np.zeros(3), up))
+    return np.stack(poses)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nf_plugins.data.synthetic.coloured_mesh import ColouredMesh, transform_points
+from nf_plugins.data.synthetic.mesh_resampling import resample_meshes
 from nf_plugins.errors import InputError
 
 MESH_SUFFIXES = (".obj", ".ply", ".off")
@@ -76,17 +77,23 @@ class MeshSequence:
     Args:
         files: one mesh per frame, in order.
         up_axis: the axis of the files that points up; scene axes are those of the files.
+        resampled_frames: number of evenly spaced times at which the motion is sampled anew; None = the files' own.
+
+    Raises:
+        InputError: a file cannot be used, or the sequence cannot be resampled because its topology changes.
     """
 
-    def __init__(self, files: list[Path], up_axis: str = "y") -> None:
+    def __init__(self, files: list[Path], up_axis: str = "y", resampled_frames: int | None = None) -> None:
         meshes = [load_mesh(path) for path in files]
+        if resampled_frames is not None:
+            meshes = resample_meshes(meshes, [str(path) for path in files], resampled_frames)
         low = np.min([vertices.min(axis=0) for vertices, _ in meshes], axis=0)
         high = np.max([vertices.max(axis=0) for vertices, _ in meshes], axis=0)
         centre = 0.5 * (low + high)
         radius = max(float(np.linalg.norm(vertices - centre, axis=-1).max()) for vertices, _ in meshes)
         if radius == 0.0:
             raise InputError(f"{files[0].parent}: all vertices of all meshes coincide; expected surfaces.")
-        self.num_frames = len(files)
+        self.num_frames = len(meshes)
         self.world_from_scene = np.diag([radius / SUBJECT_RADIUS] * 3 + [1.0])
         self.world_from_scene[:3, 3] = centre
         self.up = np.eye(3)["xyz".index(up_axis)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from nf_plugins.data.synthetic.cameras import Intrinsics
 from nf_plugins.data.synthetic.coloured_mesh import ColouredMesh, vertex_normals
 from nf_plugins.errors import InputError
+
+Projection = Literal["perspective", "orthographic"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,22 @@ def pixel_rays(
     directions = np.stack([x, -y, -np.ones_like(x)], axis=-1) @ camera_to_world[:3, :3].T
     directions = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
     return np.broadcast_to(camera_to_world[:3, 3], directions.shape).copy(), directions
+
+
+def orthographic_rays(
+    intrinsics: Intrinsics, camera_to_world: np.ndarray, pixels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`pixel_rays` without perspective: all rays are parallel, focal lengths are pixels per unit of length."""
+    x = (pixels[:, :1] - intrinsics.cx) / intrinsics.fx
+    y = (pixels[:, 1:] - intrinsics.cy) / intrinsics.fy
+    right, up, backward, position = camera_to_world[:3].T
+    return position + x * right - y * up, np.broadcast_to(-backward, (len(pixels), 3)).copy()
+
+
+RAYS_OF: dict[Projection, Callable[..., tuple[np.ndarray, np.ndarray]]] = {
+    "perspective": pixel_rays,
+    "orthographic": orthographic_rays,
+}
 
 
 class MeshRayCaster:
@@ -91,18 +111,27 @@ class MeshRayCaster:
         distance = (edge_c * q).sum(-1) / determinant
         return _Hits(rays, faces, np.stack([1.0 - u - v, u, v], axis=-1), distance)
 
-    def render(self, intrinsics: Intrinsics, camera_to_world: np.ndarray, supersampling: int = 2) -> RenderedView:
+    def render(
+        self,
+        intrinsics: Intrinsics,
+        camera_to_world: np.ndarray,
+        supersampling: int = 2,
+        projection: Projection = "perspective",
+    ) -> RenderedView:
         """Photograph the mesh.
 
         Args:
+            intrinsics: The camera; without perspective its focal lengths are pixels per unit of length.
             camera_to_world: (4, 4), OpenGL axes.
             supersampling: s x s rays per pixel are averaged for colour and alpha. Mask, depth and normal always come
                 from the ray through the pixel centre. Colours are averaged over hits alone.
+            projection: Whether rays spread from the camera's place or are parallel.
         """
+        rays_through = RAYS_OF[projection]
         height, width = intrinsics.height, intrinsics.width
         rows, columns = np.divmod(np.arange(height * width), width)
         pixels = np.stack([columns, rows], axis=-1).astype(np.float64)
-        hits = self.cast(*pixel_rays(intrinsics, camera_to_world, pixels + 0.5))
+        hits = self.cast(*rays_through(intrinsics, camera_to_world, pixels + 0.5))
 
         mask = np.zeros(height * width, dtype=bool)
         mask[hits.rays] = True
@@ -123,7 +152,7 @@ class MeshRayCaster:
             shifts = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
             subpixels = (pixels[near, None, :] + shifts).reshape(-1, 2)
             owners = np.repeat(near, len(shifts))
-            hits = self.cast(*pixel_rays(intrinsics, camera_to_world, subpixels))
+            hits = self.cast(*rays_through(intrinsics, camera_to_world, subpixels))
             colors = self._interpolate(self.mesh.colors, hits)
             fine_count = np.bincount(owners[hits.rays], minlength=height * width)
             fine_sum = np.stack(

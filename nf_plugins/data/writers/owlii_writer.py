@@ -6,6 +6,7 @@
     <camera>/rgb/000000.png    8 bit; black outside the mask
     <camera>/mask/000000.png   255 = foreground, binary
     <camera>/depth/000000.png  16 bit: thousandths of a world unit along the unit ray, 0 = nothing there
+    <camera>/depth_true/000000.png     the same without noise, where depth/ holds what a sensor measured
     <camera>/cameras_sphere.npz    world_mat_i, scale_mat_i for every frame i
     synth.json             the request
 
@@ -51,7 +52,9 @@ class OwliiImage:
     mask: np.ndarray
     """(H, W) bool."""
     depth: np.ndarray
-    """(H, W) ray distance in scene units, 0 = nothing there."""
+    """(H, W) ray distance (or z, where the reader is told so) in scene units, 0 = nothing there."""
+    true_depth: np.ndarray | None = None
+    """(H, W) the same without noise, when ``depth`` is that of a sensor; None writes no depth_true/."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,10 @@ def write_owlii_scene(
                 write_png(staging / camera.name / "rgb" / f"{name}.png", image.rgb * mask[..., None])
                 write_png(staging / camera.name / "mask" / f"{name}.png", 255 * mask)
                 write_png(staging / camera.name / "depth" / f"{name}.png", depth_to_png(image.depth, world_from_scene))
+                if image.true_depth is not None:
+                    (staging / camera.name / "depth_true").mkdir(exist_ok=True)
+                    true_depth = depth_to_png(image.true_depth, world_from_scene)
+                    write_png(staging / camera.name / "depth_true" / f"{name}.png", true_depth)
         for camera in cameras:
             if len(camera.camera_to_worlds) != len(bounds):
                 raise ValueError(f"{camera.name} has {len(camera.camera_to_worlds)} poses for {len(bounds)} frames.")

@@ -10,6 +10,7 @@ from nf_plugins.data.synthetic.cameras import (
     sphere_position,
     square_intrinsics,
     swap_opengl_opencv,
+    swaying_camera,
 )
 
 UPS = [np.eye(3)[axis] for axis in range(3)]
@@ -18,7 +19,12 @@ UPS = [np.eye(3)[axis] for axis in range(3)]
 def _rigs(up: np.ndarray) -> np.ndarray:
     rng = np.random.default_rng(3)
     return np.concatenate(
-        [ring_cameras(5, 3.0, up, 0.3), circling_camera(7, 3.0, up), hemisphere_cameras(6, 3.0, up, rng)]
+        [
+            ring_cameras(5, 3.0, up, 0.3),
+            circling_camera(7, 3.0, up),
+            hemisphere_cameras(6, 3.0, up, rng),
+            swaying_camera(ring_cameras(1, 3.0, up)[0], 9, 0.4, up, rng),
+        ]
     )
 
 
@@ -73,3 +79,18 @@ def test_square_intrinsics_span_the_field_of_view():
     intrinsics = square_intrinsics(100, np.deg2rad(60.0))
     assert np.arctan(50.0 / intrinsics.fx) == pytest.approx(np.deg2rad(30.0))
     assert intrinsics.matrix[0, 2] == 50.0 and intrinsics.matrix[1, 1] == intrinsics.fy
+
+
+def test_swaying_camera_stays_near_its_place_and_at_its_distance():
+    up = np.array([0.0, 0.0, 1.0])
+    pose = ring_cameras(3, 2.5, up, 0.4)[1]
+    path = swaying_camera(pose, 50, 0.3, up, np.random.default_rng(0))
+    positions = path[:, :3, 3]
+    np.testing.assert_allclose(np.linalg.norm(positions, axis=-1), 2.5)
+    elevations = np.arcsin(positions[:, 2] / 2.5)
+    azimuths = np.arctan2(positions[:, 1], positions[:, 0]) - np.arctan2(pose[1, 3], pose[0, 3])
+    assert 0.2 < np.abs(azimuths).max() <= 0.3 + 1e-9
+    assert np.abs(elevations - np.arcsin(pose[2, 3] / 2.5)).max() <= 0.15 + 1e-9
+    assert np.linalg.norm(np.diff(positions, axis=0), axis=-1).max() < 0.2, "it moves smoothly"
+    again = swaying_camera(pose, 50, 0.3, up, np.random.default_rng(0))
+    np.testing.assert_array_equal(path, again)

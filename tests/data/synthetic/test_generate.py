@@ -142,6 +142,89 @@ def test_changed_mesh_file_is_another_request(balls):
     assert scene_request(TINY, files) == scene_request(dataclasses.replace(TINY, output_dir=Path("x")), files)
 
 
+def test_resampled_mesh_sequence_has_the_wanted_number_of_frames(balls, tmp_path, capsys):
+    folder = generate_scene(_options(tmp_path / "scene", mesh_sequence=balls, num_frames=7, resample_frames=True))
+    assert "all are used" not in capsys.readouterr().out
+    # Seven times of four files: every second is that of a file.
+    facts = json.loads((folder / "synth.json").read_text())
+    scale = facts["world_from_scene"][0][0]
+    widths = [np.ptp(trimesh.load(folder / f"mesh/{i:06d}.ply", process=False).vertices[:, 0]) for i in range(7)]
+    np.testing.assert_allclose(np.array(widths) * scale, 2.0 * (1.0 + 0.15 * np.arange(7)), rtol=1e-5)
+
+
+def test_request_of_earlier_releases_stays_as_it_was():
+    """Else a scene that lies there already would be refused or drawn again."""
+    earlier = {
+        "layout", "mesh_sequence", "up_axis", "num_frames", "frame_stride", "num_train_cameras", "num_eval_views",
+        "resolution", "supersampling", "field_of_view", "camera_distance", "shading", "num_cloud_points", "seed",
+        "generator_version",
+    }  # fmt: skip
+    assert set(scene_request(TINY, [])) == earlier
+    assert scene_request(TINY, [])["generator_version"] == 1
+    with_sensor = scene_request(dataclasses.replace(TINY, rgbd=True, depth_noise=0.002), [])
+    assert set(with_sensor) == earlier | {"rgbd", "depth_noise"}
+
+
+@pytest.fixture(scope="module")
+def rgbd(tmp_path_factory) -> Path:
+    return generate_scene(_options(tmp_path_factory.mktemp("synth") / "rgbd", rgbd=True, num_train_cameras=3))
+
+
+def _depth(folder: Path, name: str) -> np.ndarray:
+    return np.array(Image.open(folder / f"{name}/000001.png")).astype(np.float64)
+
+
+def test_rgbd_cameras_see_the_same_scene_with_noisy_depth(rgbd, tmp_path):
+    plain = generate_scene(_options(tmp_path / "plain", num_train_cameras=3))
+    assert {path.name for path in rgbd.glob("cam_*")} == {"cam_0", "cam_1", "cam_2", "cam_test"}
+    for index in range(3):
+        for kind in ("rgb", "mask"):
+            np.testing.assert_array_equal(
+                _depth(rgbd, f"cam_{index}/{kind}"), _depth(plain, f"cam_train_{index}/{kind}")
+            )
+        truth = _depth(plain, f"cam_train_{index}/depth")
+        np.testing.assert_array_equal(_depth(rgbd, f"cam_{index}/depth_true"), truth)
+        measured = _depth(rgbd, f"cam_{index}/depth")
+        valid = measured > 0
+        assert valid.sum() < (truth > 0).sum() and not (valid & (truth == 0)).any()
+        # 0.0015 at one metre, about 4.6 metres away: 32 millimetres.
+        assert 10 < np.std((measured - truth)[valid]) < 60
+    np.testing.assert_array_equal(_depth(rgbd, "cam_test/depth"), _depth(plain, "cam_test/depth"))
+    assert not (rgbd / "cam_test/depth_true").exists()
+    assert (rgbd / "cloud/000002.ply").read_bytes() == (plain / "cloud/000002.ply").read_bytes()
+
+
+def test_rgbd_noise_is_that_of_the_seed_and_differs_between_cameras_and_frames(rgbd, tmp_path):
+    again = generate_scene(_options(tmp_path / "again", rgbd=True, num_train_cameras=3))
+    assert _contents(again) == _contents(rgbd)
+    errors = []
+    for camera in ("cam_0", "cam_1"):
+        for frame in ("000000", "000001"):
+            pair = [np.array(Image.open(rgbd / camera / kind / f"{frame}.png")) for kind in ("depth", "depth_true")]
+            errors.append(pair[0].astype(int) - pair[1].astype(int))
+    assert all((a != b).any() for i, a in enumerate(errors) for b in errors[:i])
+
+
+def test_z_depth_is_shorter_than_the_ray(tmp_path):
+    ray, z = (
+        generate_scene(_options(tmp_path / name, num_frames=2, num_train_cameras=1, depth_convention=name))
+        for name in ("ray", "z")
+    )
+    along_ray, along_axis = _depth(ray, "cam_train_0/depth"), _depth(z, "cam_train_0/depth")
+    focal = 12 / np.tan(np.deg2rad(17.5))
+    offsets = (np.arange(24) + 0.5 - 12) / focal
+    norms = np.sqrt(1 + offsets[:, None] ** 2 + offsets[None, :] ** 2)
+    assert (along_axis > 0).any()
+    np.testing.assert_allclose(along_axis * norms, along_ray, atol=1.5)
+
+
+def test_swaying_cameras_have_a_pose_per_frame(tmp_path):
+    scene = generate_scene(_options(tmp_path / "scene", camera_sway=10.0))
+    for name in ("cam_train_0", "cam_train_1"):
+        matrices = np.load(scene / name / "cameras_sphere.npz")
+        assert np.abs(matrices["world_mat_0"] - matrices["world_mat_2"]).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("changes", "option"),
     [
@@ -152,6 +235,14 @@ def test_changed_mesh_file_is_another_request(balls):
         ({"field_of_view": 180.0}, "--field-of-view"),
         ({"supersampling": 0}, "--supersampling"),
         ({"frame_stride": 2}, "--frame-stride"),
+        ({"resample_frames": True}, "--resample-frames"),
+        ({"camera_sway": 90.0}, "--camera-sway"),
+        ({"camera_sway": 5.0, "layout": "zju"}, "--camera-sway 5.0: applies to --layout owlii"),
+        ({"rgbd": True, "layout": "dnerf"}, "--rgbd: applies to --layout owlii"),
+        ({"depth_convention": "z", "layout": "dnerf"}, "--depth-convention z"),
+        ({"depth_noise": 0.002}, "--depth-noise 0.002: applies to --rgbd"),
+        ({"rgbd": True, "depth_noise": -1.0}, "--depth-noise"),
+        ({"rgbd": True, "edge_dropout": 2.0}, "--edge-dropout"),
         ({"seed": -1}, "--seed"),
         ({"mesh_sequence": Path("no/such/folder")}, "--mesh-sequence"),
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from nf_plugins.data.synthetic.cameras import look_at, ring_cameras, square_intrinsics
+from nf_plugins.data.synthetic.cameras import Intrinsics, look_at, ring_cameras, square_intrinsics
 from nf_plugins.data.synthetic.coloured_mesh import ColouredMesh
 from nf_plugins.data.synthetic.ray_caster import MeshRayCaster, pixel_rays
 
@@ -86,3 +86,19 @@ def test_image_is_upright(ball):
     view = MeshRayCaster(mesh).render(square_intrinsics(32, np.deg2rad(40.0)), pose)
     upper, lower = view.rgb[:14][view.mask[:14]], view.rgb[18:][view.mask[18:]]
     assert upper.mean() > 250 and lower.mean() < 60
+
+
+def test_without_perspective_a_ball_keeps_its_size_at_any_distance() -> None:
+    ball = trimesh.creation.icosphere(subdivisions=4, radius=0.5)
+    mesh = ColouredMesh(np.asarray(ball.vertices), np.asarray(ball.faces), np.ones((len(ball.vertices), 3)))
+    caster, intrinsics = MeshRayCaster(mesh), Intrinsics(40, 30, 20.0, 20.0, 12.0, 16.0)
+    for distance in (2.0, 9.0):
+        pose = look_at(np.array([0.0, -distance, 0.0]), np.zeros(3), np.array([0.0, 0.0, 1.0]))
+        view = caster.render(intrinsics, pose, 1, "orthographic")
+        rows, columns = np.nonzero(view.mask)
+        assert len(rows) == pytest.approx(np.pi * 10**2, rel=0.03)
+        assert rows.mean() + 0.5 == pytest.approx(16.0, abs=0.1) and columns.mean() + 0.5 == pytest.approx(
+            12.0, abs=0.1
+        )
+        assert view.depth[15, 11] == pytest.approx(distance - 0.5, abs=0.01)
+        np.testing.assert_allclose(view.normal[15, 11], (0.0, -1.0, 0.0), atol=0.06)
