@@ -28,8 +28,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 COMMANDS = set(PROJECT["scripts"])
 METHODS = set(PROJECT["entry-points"]["nerfstudio.method_configs"])
 DATAPARSERS = set(PROJECT["entry-points"]["nerfstudio.dataparser_configs"])
-OPTIONS_OF_OTHERS = {"normal-method", "load-config", "output-path", "help"}
+OPTIONS_OF_OTHERS = {"normal-method", "load-config", "output-path", "help", "num-frames-target"}
 """Options of nerfstudio's own commands that the documentation names beside ours."""
+NAMES_OF_NERFSTUDIO = {"nerfstudio-data", "ns-process-data"}
+"""Names that end like those of our dataparsers."""
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +123,7 @@ def test_commands_and_methods_that_a_page_names_exist(page: Path) -> None:
     assert set(re.findall(r"(?<![\w/-])nf-[a-z]+(?:-[a-z]+)*", text)) <= COMMANDS | {"nf-plugins"}
     assert set(re.findall(r"ns-train ([a-z][\w-]*)", text)) <= METHODS
     assert set(re.findall(r"\b(?:resfields|tnerf)-[a-z][a-z-]*\b", text)) <= METHODS
-    assert set(re.findall(r"`(\w[\w-]*-data)`", text)) <= DATAPARSERS | {"nf-check-data"}
+    assert set(re.findall(r"`(\w[\w-]*-data)`", text)) <= DATAPARSERS | COMMANDS | NAMES_OF_NERFSTUDIO
 
 
 def test_readme_names_everything_that_is_registered() -> None:
@@ -178,6 +180,7 @@ def test_options_that_a_page_names_exist(page: Path) -> None:
     from nf_plugins.cli.check_data import CheckData
     from nf_plugins.cli.eval import Evaluate
     from nf_plugins.cli.export import ExportMesh
+    from nf_plugins.cli.process_data import MultiviewVideo, Rgbd
     from nf_plugins.cli.render import RenderBoth, RenderCamera, RenderTime
     from nf_plugins.cli.render_meshes import RenderMeshes
     from nf_plugins.data.synthetic.generate import SynthOptions
@@ -185,6 +188,7 @@ def test_options_that_a_page_names_exist(page: Path) -> None:
     configs = [all_methods[name] for name in sorted(METHODS)]
     classes = (
         CheckData, Evaluate, ExportMesh, RenderTime, RenderCamera, RenderBoth, RenderMeshes, SynthOptions,
+        MultiviewVideo, Rgbd,
         *(type(all_dataparsers[name]) for name in DATAPARSERS), *map(type, configs),
     )  # fmt: skip
     known = OPTIONS_OF_OTHERS.union(*(field_names(config_class) for config_class in classes))

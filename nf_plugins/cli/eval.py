@@ -86,7 +86,7 @@ class Evaluate:
                 raise InputError(f"--load-config {load_config} does not exist, expected the config.yml of a run.")
         if self.image_stride < 1 or (self.image_stride > 1 and self.output_dir is not None):
             raise InputError(
-                f"--image-stride {self.image_stride}: expected at least 1, and 1 with --output-dir, which holds all images."
+                f"--image-stride {self.image_stride}: expected at least 1, and no --output-dir above 1 (it holds all)."
             )
         if self.fps <= 0:
             raise InputError(f"--fps must be positive, found {self.fps:g}.")

@@ -70,8 +70,10 @@ class DynamicDataManager(VanillaDataManager[DynamicDataset]):
         return self._sampler_and_store(self.eval_dataset, self.config.eval_num_rays_per_batch)
 
     def train_foreground_mask(self, image_idx: int) -> Tensor:
-        """Foreground mask ``(H, W)``, bool: every training pixel that is not pure background."""
-        return self.train_sampler_and_store[1].image("fg_mask", image_idx)[..., 0] > 0
+        """Foreground mask ``(H, W)``, bool: every training pixel that is not known to be pure background."""
+        store = self.train_sampler_and_store[1]
+        foreground = store.image("fg_mask", image_idx)[..., 0] > 0
+        return foreground | (store.image("mask", image_idx)[..., 0] == 0) if "mask" in store.keys else foreground
 
     def _sampler_and_store(self, dataset: DynamicDataset, num_rays: int) -> tuple[DynamicPixelSampler, ImageStore]:
         device = self.device if self.config.images_on_gpu else "cpu"

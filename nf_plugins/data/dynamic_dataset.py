@@ -40,7 +40,8 @@ class DynamicDataset(InputDataset):
 
     ``dataset[i]`` holds ``image`` (H, W, 3) in [0, 1], laid on the background by the mask where there are masks;
     ``fg_mask`` (H, W, 1) in [0, 1] where there are masks; ``depth`` (H, W, 1), the distance along the unit ray in scene
-    units, where there are depths, 0 where it is not known. H and W are those of ``self.cameras``.
+    units, where there are depths, 0 where it is not known; ``mask`` (H, W, 1), bool, where the
+    dataparser has ``mask_filenames``: pixels that may be sampled. H and W are those of ``self.cameras``.
 
     Args:
         dataparser_outputs: Of any dataparser; without our metadata it behaves like nerfstudio's dataset.
@@ -82,6 +83,9 @@ class DynamicDataset(InputDataset):
             data = self._composited_data(image_idx)
             if image_type == "uint8":
                 data["image"] = (255 * data["image"]).round().to(torch.uint8)
+            not_sampled = self._dataparser_outputs.mask_filenames
+            if not_sampled is not None:
+                data["mask"] = self._may_be_sampled(image_idx, not_sampled[image_idx])
         if self.depth_filenames is not None:
             data["depth"] = self._ray_distance(image_idx, self.depth_filenames[image_idx])
         return data
@@ -110,6 +114,12 @@ class DynamicDataset(InputDataset):
         fg_mask = averaged[..., 3:]
         image = (averaged[..., :3] + self.background_color * (1 - fg_mask)).clamp(0, 1)
         return {"image_idx": image_idx, "image": image, "fg_mask": fg_mask}
+
+    def _may_be_sampled(self, image_idx: int, path: Path) -> Tensor:
+        """Pixels (H, W, 1), bool, all of whose area is known."""
+        known = read_mask(path, "first_channel_positive")
+        scale = self.scale_factor / self.downscale_factor
+        return area_average(known, scale, self.image_size(image_idx)) > 1 - 1e-6
 
     def _ray_distance(self, image_idx: int, path: Path) -> Tensor:
         scale = self.scale_factor / self.downscale_factor

@@ -106,6 +106,8 @@ class ImageStore:
         if "fg_mask" not in self._pixels:
             return torch.empty(0, dtype=torch.int32, device=self.device), self.pixel_offsets[:0]
         is_foreground = self._pixels["fg_mask"][:, 0] > 127
+        if "mask" in self._pixels:
+            is_foreground &= self._pixels["mask"][:, 0] > 127
         places = torch.nonzero(is_foreground)[:, 0]
         offsets = torch.searchsorted(places, self.pixel_offsets)
         image = torch.repeat_interleave(torch.arange(len(self), device=self.device), offsets.diff())
@@ -113,7 +115,8 @@ class ImageStore:
 
     @property
     def foreground_flat(self) -> Tensor:
-        """int32 (F,): row * width + column of every pixel with fg_mask > 0.5, image by image; empty without masks."""
+        """int32 (F,): row * width + column of every pixel with fg_mask > 0.5 that may be sampled, image by image; empty
+        without masks."""
         return self._foreground[0]
 
     @property

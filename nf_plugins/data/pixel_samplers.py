@@ -142,6 +142,23 @@ class DynamicPixelSampler(PixelSampler):
         return torch.repeat_interleave(frames, repeats)
 
     def _uniform(self, frames: Tensor) -> Tensor:
+        """A uniform pixel of a random image of each given frame, by rejection of those that must not be sampled."""
+        indices = self._anywhere(frames)
+        rejected = torch.arange(len(frames) if "mask" in self.store.keys else 0)
+        for _ in range(REJECTION_ROUNDS):
+            rejected = rejected[~self._may_be_sampled(indices[rejected])]
+            if not len(rejected):
+                break
+            indices[rejected] = self._anywhere(frames[rejected])
+        return indices
+
+    def _may_be_sampled(self, indices: Tensor) -> Tensor:
+        """Which pixels nerfstudio's masks leave in, bool (R,); all where there are none."""
+        if "mask" not in self.store.keys:
+            return torch.ones(len(indices), dtype=torch.bool)
+        return self.store.gather(indices, keys=("mask",))["mask"][:, 0].cpu() > 0.5
+
+    def _anywhere(self, frames: Tensor) -> Tensor:
         """A uniform pixel of a random image of each given frame."""
         offset = (torch.rand(len(frames)) * self.images_per_frame[frames]).long()
         images = self.order[self.first_image[frames] + offset]
@@ -181,9 +198,12 @@ class DynamicPixelSampler(PixelSampler):
             indices[rejected[is_near]] = self._near_foreground(frames[rejected[is_near]])
             indices[rejected[~is_near]] = self._uniform(frames[rejected[~is_near]])
             mask = self.store.gather(indices[rejected], keys=("fg_mask",))["fg_mask"][:, 0]
-            rejected = rejected[mask.to(rejected.device) > 0.5]
+            is_foreground = mask.to(rejected.device) > 0.5
+            rejected = rejected[is_foreground | ~self._may_be_sampled(indices[rejected])]
             if not len(rejected):
                 break
+        unknown = rejected[~self._may_be_sampled(indices[rejected])]
+        indices[unknown] = self._uniform(frames[unknown])
         return indices
 
     def _near_foreground(self, frames: Tensor) -> Tensor:

@@ -1,0 +1,55 @@
+"""``nf-process-data``: bring a recording into a layout that the methods of this package train on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from nf_plugins.data.processing.options import MultiviewVideoOptions, RgbdOptions
+
+
+@dataclass(kw_only=True)
+class MultiviewVideo(MultiviewVideoOptions):
+    """Synchronised videos of standing, calibrated cameras -> a folder for nerfstudio-time-data."""
+
+    def main(self) -> str:
+        """Process, and print the command that trains on the result."""
+        from nf_plugins.data.processing.multiview_video import process_multiview_video
+
+        return _say(process_multiview_video(self))
+
+
+@dataclass(kw_only=True)
+class Rgbd(RgbdOptions):
+    """Recorded RGB-D cameras (depth aligned to colour) -> a folder for owlii-data."""
+
+    def main(self) -> str:
+        """Process, and print the command that trains on the result."""
+        from nf_plugins.data.processing.rgbd import process_rgbd
+
+        return _say(process_rgbd(self))
+
+
+Commands = (
+    Annotated[MultiviewVideo, tyro.conf.subcommand(name="multiview-video")]
+    | Annotated[Rgbd, tyro.conf.subcommand(name="rgbd")]
+)
+
+
+def _say(command: str) -> str:
+    from nerfstudio.utils.rich_utils import CONSOLE
+
+    CONSOLE.print("Train on it:", soft_wrap=True)
+    CONSOLE.print(command, soft_wrap=True, highlight=False, markup=False)
+    return command
+
+
+def entrypoint() -> None:
+    """Console command ``nf-process-data``."""
+    tyro.cli(Commands, description=__doc__, prog="nf-process-data").main()  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    entrypoint()

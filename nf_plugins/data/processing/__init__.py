@@ -1,0 +1,1 @@
+"""From recordings to layouts that our dataparsers read: what nf-process-data does."""

@@ -1,0 +1,293 @@
+"""Calibrated cameras from files: nerfstudio's transforms.json, EasyMocap's intri.yml and extri.yml, a COLMAP model."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nerfstudio.utils.rich_utils import CONSOLE
+from numpy.typing import NDArray
+
+from nf_plugins.data import transforms_json as tj
+from nf_plugins.data import validation
+from nf_plugins.data.camera_conventions import camera_to_world_opengl, require_finite_matrix, require_rigid_pose
+from nf_plugins.errors import InputError
+
+ASPECT_TOLERANCE = 0.005
+EXPECTED = "transforms.json, intri.yml and extri.yml, or a COLMAP model (cameras, images, points3D .bin or .txt)"
+OPENCV_PIXEL_SHIFT = 0.5
+"""OpenCV's calibration, which EasyMocap's files come from, has the centre of the first pixel at (0, 0)."""
+
+
+@dataclass(frozen=True)
+class KnownCamera:
+    """A standing camera."""
+
+    name: str
+    lens: tj.Lens
+    """Of the calibration; its width and height are 0 where the calibration does not say them."""
+    camera_to_world: NDArray[np.float64]
+    """(3, 4), OpenGL axes."""
+    aliases: tuple[str, ...] = ()
+    """What its video may be called besides."""
+
+    def lens_at(self, width: int, height: int) -> tj.Lens:
+        """The lens for images of this size.
+
+        Raises:
+            InputError: Their shape is not that of the calibration.
+        """
+        lens = self.lens
+        if lens.width == 0:
+            return replace(lens, width=width, height=height)
+        if (lens.width, lens.height) == (width, height):
+            return lens
+        ratio = (width / lens.width) / (height / lens.height)
+        if abs(ratio - 1) > ASPECT_TOLERANCE:
+            raise InputError(
+                f"The frames of {self.name} are {width}x{height} pixels, but it was calibrated at {lens.width}x"
+                f"{lens.height}, expected the same shape: crop or rotate the video as for the calibration."
+            )
+        CONSOLE.print(
+            f"{self.name}: calibrated at {lens.width}x{lens.height}, its frames are {width}x{height}; the intrinsics "
+            "are scaled.",
+            soft_wrap=True,
+        )
+        return lens.resized(width, height)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a calibration's files say."""
+
+    cameras: list[KnownCamera]
+    source: str
+    """transforms, easymocap or colmap."""
+    points: NDArray[np.float64] | None = None
+    """(N, 3), world units; only COLMAP has them."""
+    colors: NDArray[np.uint8] | None = None
+    """(N, 3)."""
+    applied_transform: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+    """(4, 4): what poses and points were moved by to make z point up."""
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Reads whichever of the kinds of files ``path`` is or holds.
+
+    Raises:
+        InputError: It holds none, or a file that is damaged or says something impossible.
+    """
+    if not path.exists():
+        raise InputError(f"--cameras {path} does not exist, expected {EXPECTED}.")
+    if path.suffix.lower() == ".json":
+        return read_transforms_cameras(path)
+    if path.is_file():
+        path = path.parent
+    if (path / "transforms.json").is_file():
+        return read_transforms_cameras(path / "transforms.json")
+    if (path / "intri.yml").is_file() and (path / "extri.yml").is_file():
+        return read_easymocap(path)
+    for folder in (path, path / "sparse" / "0", path / "sparse", path / "colmap" / "sparse" / "0"):
+        for suffix in (".bin", ".txt"):
+            if all((folder / f"{name}{suffix}").is_file() for name in ("cameras", "images")):
+                return read_colmap(folder, suffix)
+    raise InputError(f"--cameras {path} holds no cameras, expected {EXPECTED}.")
+
+
+def read_transforms_cameras(path: Path) -> Calibration:
+    """A transforms.json with one entry per camera, called by ``camera`` or by its image's name or folder."""
+    transforms = tj.read_transforms(path)
+    poses = tj.camera_poses(transforms)
+    names = []
+    for frame in transforms.frames:
+        file = Path(str(frame["file_path"]))
+        declared = frame.get("camera", frame.get("camera_id"))
+        names.append((str(declared) if declared is not None else file.stem, (file.stem, file.parent.name)))
+    _require_distinct([name for name, _ in names], path)
+    cameras = [
+        KnownCamera(name, tj.lens_of_frame(transforms, index), poses[index], aliases)
+        for index, (name, aliases) in enumerate(names)
+    ]
+    return Calibration(cameras, "transforms")
+
+
+def read_easymocap(folder: Path) -> Calibration:
+    """EasyMocap's intri.yml (K_, dist_, perhaps H_ and W_) and extri.yml (Rot_ or R_, T_; world to OpenCV camera)."""
+    import cv2
+
+    intrinsics, extrinsics = folder / "intri.yml", folder / "extri.yml"
+    files = {}
+    for path in (intrinsics, extrinsics):
+        try:
+            files[path] = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
+            opened = files[path].isOpened()
+        except (cv2.error, SystemError) as error:
+            raise InputError(f"{path} cannot be read ({error}), expected OpenCV's YAML: write it anew.") from error
+        if not opened:
+            raise InputError(f"{path} cannot be read, expected OpenCV's YAML: write it anew.")
+    node = files[intrinsics].getNode("names")
+    names = [node.at(index).string() for index in range(node.size())]
+    if not names:
+        raise InputError(f"{intrinsics} has no names, expected the list of its cameras.")
+
+    def matrix(path: Path, key: str, shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
+        value = files[path].getNode(key).mat()
+        if value is None:
+            raise InputError(f"{path} has no {key}, expected it for every camera that names lists.")
+        return require_finite_matrix(value, shape or value.shape, f"{key} of {path}")
+
+    cameras = []
+    for name in names:
+        calibration = matrix(intrinsics, f"K_{name}", (3, 3))
+        if files[extrinsics].getNode(f"Rot_{name}").empty():
+            rotation = cv2.Rodrigues(matrix(extrinsics, f"R_{name}"))[0]
+        else:
+            rotation = matrix(extrinsics, f"Rot_{name}", (3, 3))
+        translation = matrix(extrinsics, f"T_{name}", (3, 1))
+        pose = camera_to_world_opengl(rotation, -rotation.T @ translation[:, 0])
+        size = [files[intrinsics].getNode(f"{key}_{name}") for key in ("W", "H")]
+        width, height = (0 if node.empty() else int(node.real()) for node in size)
+        key = next((key for key in ("dist", "D") if not files[intrinsics].getNode(f"{key}_{name}").empty()), None)
+        distortion = np.zeros(5) if key is None else matrix(intrinsics, f"{key}_{name}").reshape(-1)
+        lens = tj.Lens(
+            width=width,
+            height=height,
+            fx=float(calibration[0, 0]),
+            fy=float(calibration[1, 1]),
+            cx=float(calibration[0, 2]) + OPENCV_PIXEL_SHIFT,
+            cy=float(calibration[1, 2]) + OPENCV_PIXEL_SHIFT,
+            distortion=_from_opencv(distortion, f"dist_{name} of {intrinsics}"),
+        )
+        if lens.fx <= 0 or lens.fy <= 0:
+            raise InputError(f"K_{name} of {intrinsics} has the focal length {lens.fx:g}, expected a positive one.")
+        cameras.append(KnownCamera(name, lens, require_rigid_pose(pose, f"Rot_{name} of {extrinsics}")))
+    for file in files.values():
+        file.release()
+    return Calibration(cameras, "easymocap")
+
+
+def read_colmap(folder: Path, suffix: str) -> Calibration:
+    """A COLMAP model with one image per camera, turned so that the images' mean up axis is z."""
+    from nerfstudio.data.utils import colmap_parsing_utils as colmap
+    from nerfstudio.process_data.colmap_utils import parse_colmap_camera_params
+
+    readers: dict[str, Any] = {
+        ".bin": (colmap.read_cameras_binary, colmap.read_images_binary, colmap.read_points3D_binary),
+        ".txt": (colmap.read_cameras_text, colmap.read_images_text, colmap.read_points3D_text),
+    }
+    model: list[dict[int, Any]] = []
+    for name, reader in zip(("cameras", "images", "points3D"), readers[suffix], strict=True):
+        path = folder / f"{name}{suffix}"
+        if name == "points3D" and not path.is_file():
+            model.append({})
+            continue
+        try:
+            model.append(reader(str(path)))
+        except (struct.error, ValueError, IndexError, KeyError, AssertionError) as error:
+            raise InputError(
+                f"{path} cannot be read ({error}), expected a whole COLMAP model: export it anew."
+            ) from error
+    cameras, images, points = model
+    if not images:
+        raise InputError(f"The COLMAP model {folder} has no registered images, expected one per camera.")
+    known = []
+    for image in sorted(images.values(), key=lambda image: validation.natural_key(image.name)):
+        try:
+            parameters = parse_colmap_camera_params(cameras[image.camera_id])
+        except (NotImplementedError, KeyError) as error:
+            raise InputError(
+                f"The camera {image.camera_id} of {folder} cannot be used ({error}), expected a pinhole, OPENCV or "
+                "OPENCV_FISHEYE model: undistort the images with COLMAP, or calibrate with one of these."
+            ) from error
+        parameters["camera_model"] = getattr(parameters["camera_model"], "value", parameters["camera_model"])
+        entry = tj.TransformsFile(folder / f"cameras{suffix}", {}, [parameters])
+        rotation = colmap.qvec2rotmat(image.qvec)
+        pose = camera_to_world_opengl(rotation, -rotation.T @ image.tvec)
+        file = Path(image.name)
+        name = file.parent.name or file.stem
+        pose = require_rigid_pose(pose, f"image {image.name} of {folder}")
+        known.append(KnownCamera(name, tj.lens_of_frame(entry, 0), pose, (file.stem, file.parent.name)))
+    _require_distinct([camera.name for camera in known], folder)
+    positions = np.array([point.xyz for point in points.values()]).reshape(-1, 3)
+    colors = np.array([point.rgb for point in points.values()]).reshape(-1, 3).astype(np.uint8)
+    return _with_z_up(Calibration(known, "colmap", positions if len(positions) else None, colors))
+
+
+def match_cameras(
+    cameras: list[KnownCamera], names: list[str], wanted: tuple[str, ...], where: str
+) -> list[KnownCamera]:
+    """The camera of every video, under the video's name.
+
+    Args:
+        names: Of the videos.
+        wanted: Take these alone; empty takes all.
+        where: What error messages call the place of the videos.
+
+    Raises:
+        InputError: A video has no camera, or a camera no video.
+    """
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise InputError(
+            f"--only names {unknown[0]}, which {where} does not have, expected some of {', '.join(names)}."
+        )
+    taken = [name for name in names if not wanted or name in wanted]
+    found: dict[str, KnownCamera] = {camera.name: camera for camera in cameras if camera.name in taken}
+    for name in taken:
+        if name not in found:
+            same = [camera for camera in cameras if name in camera.aliases and camera.name not in found]
+            if len(same) == 1:
+                found[name] = same[0]
+    without = [name for name in taken if name not in found]
+    if without:
+        raise InputError(
+            f"The video {without[0]} of {where} has no camera, expected its name among {_names(cameras)}: rename one "
+            "of them, or choose the videos with --only."
+        )
+    used = {id(camera) for camera in found.values()}
+    left = [camera.name for camera in cameras if id(camera) not in used]
+    if left and not wanted:
+        raise InputError(
+            f"The camera {left[0]} has no video in {where}, expected one called like it beside {', '.join(names)}: add "
+            "it, or choose the cameras with --only."
+        )
+    ordered = sorted(found, key=validation.natural_key)
+    return [KnownCamera(name, found[name].lens, found[name].camera_to_world) for name in ordered]
+
+
+def _with_z_up(calibration: Calibration) -> Calibration:
+    from nf_plugins.data.scene_frame import orientation
+
+    transform = np.eye(4)
+    transform[:3, :3] = orientation(np.stack([camera.camera_to_world for camera in calibration.cameras]), "up")
+    rotation = transform[:3, :3]
+    cameras = [
+        KnownCamera(camera.name, camera.lens, rotation @ camera.camera_to_world, camera.aliases)
+        for camera in calibration.cameras
+    ]
+    points = None if calibration.points is None else calibration.points @ rotation.T
+    return Calibration(cameras, calibration.source, points, calibration.colors, transform)
+
+
+def _from_opencv(values: NDArray[np.float64], name: str) -> tuple[float, ...]:
+    """k1, k2, k3, k4, p1, p2 from OpenCV's k1, k2, p1, p2, k3."""
+    if len(values) > 5 and np.any(values[5:] != 0):
+        raise InputError(f"{name} has {len(values)} numbers, expected k1, k2, p1, p2, k3 alone: calibrate with these.")
+    k1, k2, p1, p2, k3 = np.concatenate([values, np.zeros(5)])[:5].tolist()
+    return (k1, k2, k3, 0.0, p1, p2)
+
+
+def _require_distinct(names: list[str], where: Path) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f"{where} has {names.count(name)} entries of camera {name}, expected one per camera, of cameras that "
+                "stand still: keep one image of each."
+            )
+
+
+def _names(cameras: list[KnownCamera]) -> str:
+    return ", ".join(camera.name for camera in cameras)

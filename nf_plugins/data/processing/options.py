@@ -1,0 +1,102 @@
+"""Options of nf-process-data; apart from what they are for, so that --help needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(kw_only=True)
+class MaskOptions:
+    """Where foreground masks come from; without any of these there are none."""
+
+    masks: Path | None = None
+    """Folder with a video or a folder of images of masks per camera, called like the camera; brighter than half is
+    foreground."""
+    chroma_key: tuple[int, int, int] | None = None
+    """Colour of the backdrop, 0 to 255 each; what differs from it in hue is foreground."""
+    chroma_tolerance: float = 40.0
+    """How far from the key colour the backdrop may be, 0 to 255, in chroma (shadows on the backdrop do not count)."""
+    background_plates: Path | None = None
+    """Folder with one image of the empty set per camera, called like the camera; what differs from it is foreground."""
+    plate_tolerance: float = 25.0
+    """How far from the empty set the background may be, 0 to 255, in the channel that differs most."""
+    mask_cleanup: int = 2
+    """Specks and holes narrower than about twice this many pixels are removed from masks that were made; 0 leaves
+    them."""
+
+
+@dataclass(kw_only=True)
+class MultiviewVideoOptions(MaskOptions):
+    """Synchronised videos of standing, calibrated cameras -> a folder for nerfstudio-time-data."""
+
+    videos: Path
+    """Folder with one video (or folder of images) per camera, called like the camera."""
+    cameras: Path
+    """transforms.json with one entry per camera, a folder with EasyMocap's intri.yml and extri.yml, or a COLMAP model
+    with one image per camera."""
+    output_dir: Path
+    """Folder to write; must be new or empty, or an earlier capture with --overwrite."""
+    only: tuple[str, ...] = ()
+    """Use these cameras alone."""
+    fps: float | None = None
+    """Moments per second to take; None takes the videos' own rate."""
+    start_frame: int = 0
+    """First moment to take, counted from the first that all cameras saw."""
+    frame_stride: int = 1
+    """Take every n-th moment."""
+    num_frames: int | None = None
+    """How many moments to take at most; None takes all."""
+    offsets: dict[str, float] = field(default_factory=dict)
+    """Seconds by which a camera began later than the others, as CAMERA SECONDS pairs."""
+    count_tolerance: float = 0.05
+    """By which part the lengths of videos without offsets may differ."""
+    image_fps: float = 30.0
+    """Frames per second of folders of images, and of videos without time stamps."""
+    downscale: int = 1
+    """Reduce images, masks and intrinsics by this whole factor."""
+    image_format: Literal["png", "jpg"] = "png"
+    """png keeps every pixel; jpg takes about a tenth of the space."""
+    scene_aabb: tuple[float, float, float, float, float, float] | None = None
+    """Box around the subject's whole motion, xmin ymin zmin xmax ymax zmax in the calibration's units; without it, it
+    is estimated from masks, points, or what all cameras see."""
+    overwrite: bool = False
+    """Replace an earlier capture in the output folder."""
+
+
+@dataclass(kw_only=True)
+class RgbdOptions(MaskOptions):
+    """Recorded RGB-D cameras (depth aligned to colour) -> a folder for owlii-data."""
+
+    recording: Path
+    """Folder with cameras.json (or cameras.npz) and, per camera, color/ (or color.mp4) and depth/."""
+    output_dir: Path
+    """Folder to write; must be new or empty, or an earlier capture with --overwrite."""
+    only: tuple[str, ...] = ()
+    """Use these cameras alone."""
+    eval_camera: str | None = None
+    """Camera that the printed command holds out of training; by default the last of three or more."""
+    start_frame: int = 0
+    """First frame to take."""
+    frame_stride: int = 1
+    """Take every n-th frame."""
+    num_frames: int | None = None
+    """How many frames to take at most; None takes all."""
+    count_tolerance: float = 0.05
+    """By which part the cameras' numbers of frames may differ; what all have is used."""
+    depth_unit: float = 0.001
+    """World units (of the poses) per raw value of a depth image; 0.001 is millimetres and metres."""
+    depth_convention: Literal["z", "ray"] = "z"
+    """What the sensor's depth is: the camera's z coordinate (nearly all sensors), or the distance along the ray."""
+    convert_depth_to_ray: bool = False
+    """Write the distance along the ray instead of z; else depth is written as it is."""
+    pixel_centers: Literal["integers", "half_integers"] = "integers"
+    """Where the calibration has pixel centres: the first at (0, 0), as OpenCV and sensors' tools have it, or at
+    (0.5, 0.5)."""
+    depth_range: tuple[float, float] | None = None
+    """Foreground is nearer and farther than this, in world units of depth."""
+    crop_box: tuple[float, float, float, float, float, float] | None = None
+    """Foreground lies in this box of the world, xmin ymin zmin xmax ymax zmax."""
+    overwrite: bool = False
+    """Replace an earlier capture in the output folder."""
