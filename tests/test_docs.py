@@ -129,7 +129,9 @@ def test_commands_and_methods_that_a_page_names_exist(page: Path) -> None:
 def test_readme_names_everything_that_is_registered() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in sorted(COMMANDS | METHODS | DATAPARSERS):
-        assert f"| `{name}` |" in text, f"{name} has no row in README.md"
+        base, _, preset = re.fullmatch(r"(.*?)(-(published|tiny))?", name).group(1, 2, 3)  # type: ignore[union-attr]
+        assert f"| `{base}` |" in text, f"{name} has no row in README.md"
+        assert preset is None or f"-{preset}`" in text, f"README.md does not mention {name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
@@ -197,35 +199,48 @@ def test_options_that_a_page_names_exist(page: Path) -> None:
         assert found, f"{relative(page)} names --{option}"
 
 
+KINDS = ("tnerf", "dynerf", "dnerf", "nerfies", "hypernerf", "ndr")
+
+
 def test_presets_are_as_the_table_says() -> None:
     from method_configs import resfields
 
     lines = METHOD_PAGE.read_text(encoding="utf-8").split("## Presets")[1].split("## ")[0].splitlines()
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     header, body = rows[0], rows[2:]
-    assert set(header[1:]) == METHODS
+    of_tnerf = {name for name in METHODS if re.fullmatch(r"(resfields-)?tnerf(-sdf)?(-published|-tiny)?", name)}
+    assert set(header[1:]) == of_tnerf
     assert len(body) > 10
     for option, *values in body:
         for method, value in zip(header[1:], values, strict=True):
-            actual = value_at(getattr(resfields, method.replace("-", "_")).config, option)
-            if isinstance(actual, tuple):
-                actual = " ".join(map(str, actual)) or "none"
-            assert str(actual) == value, f"{option} of {method}"
+            # The page says that all six methods have the presets of the first.
+            for kind in KINDS:
+                sibling = method.replace("tnerf", kind).replace("-", "_")
+                if not hasattr(resfields, sibling):
+                    assert sibling.endswith("_sdf_tiny"), sibling
+                    continue
+                actual = value_at(getattr(resfields, sibling).config, option)
+                if isinstance(actual, tuple):
+                    actual = " ".join(map(str, actual)) or "none"
+                assert str(actual) == value, f"{option} of {sibling}"
 
 
 def test_parameter_counts_are_as_the_method_page_says() -> None:
     import torch
 
-    from method_configs.resfields import resfields_tnerf, tnerf_sdf
-    from nf_plugins.field_components.hyper_coordinates import EncodedTime
+    from method_configs import resfields
+    from nf_plugins.fields.scene_motion import build_scene_motion
 
     text = METHOD_PAGE.read_text(encoding="utf-8")
-    for method in (resfields_tnerf, tnerf_sdf):
-        config = method.config.pipeline.model.sdf_field
-        hyper = EncodedTime(100, config.num_time_frequencies)
-        field = config.setup(frame_times=torch.linspace(0, 1, 100), hyper=hyper)
-        count = sum(parameter.numel() for parameter in field.parameters())
-        assert f"{count:,}".replace(",", " ") in text
+    for kind in KINDS:
+        counts = []
+        for method in (f"{kind}_sdf", f"resfields_{kind}"):
+            model = getattr(resfields, method).config.pipeline.model
+            motion = build_scene_motion(model.motion, 100, model.sdf_field.num_time_frequencies)
+            field = model.sdf_field.setup(frame_times=torch.linspace(0, 1, 100), **motion._asdict())
+            counts.append(f"{sum(parameter.numel() for parameter in field.parameters()):,}".replace(",", " "))
+        row = next(line for line in text.splitlines() if line.startswith(f"| `resfields-{kind}`"))
+        assert row.endswith(f"| {counts[0]}, {counts[1]} |")
 
 
 def test_the_layer_works_in_a_foreign_network_as_its_page_says() -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nf_plugins.data.writers.scene_folder import _put_in_place, _remove_abandoned
+from nf_plugins.data.writers.scene_folder import put_in_place, remove_abandoned
 from nf_plugins.errors import InputError
 
 RECORD_FILE = "process_data.json"
@@ -55,7 +55,7 @@ def new_capture_folder(folder: Path, overwrite: bool, record: dict[str, Any]) ->
     staging = folder.parent / f".{folder.name}.writing-{os.getpid()}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
+        remove_abandoned(folder)
         staging.mkdir()
     except OSError as error:
         raise InputError(
@@ -66,7 +66,7 @@ def new_capture_folder(folder: Path, overwrite: bool, record: dict[str, Any]) ->
         yield staging
         text = json.dumps(record, indent=2, sort_keys=True, default=str)
         (staging / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
-        _put_in_place(staging, folder)
+        put_in_place(staging, folder)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

@@ -66,7 +66,7 @@ def new_scene_folder(
     staging = folder.parent / f".{folder.name}.writing-{os.getpid()}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
+        remove_abandoned(folder)
         staging.mkdir()
     except OSError as error:
         raise InputError(
@@ -77,13 +77,14 @@ def new_scene_folder(
         yield staging
         content = {"request": request, **(facts or {})}
         (staging / REQUEST_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        _put_in_place(staging, folder)
+        put_in_place(staging, folder)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
 
 
-def _put_in_place(staging: Path, folder: Path) -> None:
+def put_in_place(staging: Path, folder: Path) -> None:
+    """Rename ``staging`` to ``folder``; what lay there is removed afterwards, or stays when renaming fails."""
     if not folder.exists():
         os.replace(staging, folder)
         return
@@ -97,7 +98,7 @@ def _put_in_place(staging: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
-def _remove_abandoned(folder: Path) -> None:
+def remove_abandoned(folder: Path) -> None:
     """Delete temporary siblings whose process is gone (killed in the middle of writing)."""
     for left in folder.parent.glob(f".{folder.name}.writing-*"):
         process = left.name.rpartition("-")[2]
