@@ -104,7 +104,8 @@ def published_method(name: str, motion: MotionKind) -> MethodSpecification:
         num_sparsity_points=128,
         training_background="black",
     )
-    trainer = resfields_trainer(name, model, DynamicPixelSamplerConfig(strategy="foreground_balanced"))
+    pixel_sampler = DynamicPixelSamplerConfig(strategy="foreground_balanced", max_frames_per_batch=None)
+    trainer = resfields_trainer(name, model, pixel_sampler)
     what = "as published: 256 samples in the whole box and the eikonal term at all of them."
     return MethodSpecification(trainer, f"{name.removesuffix('-published')} {what}")
 

@@ -87,11 +87,13 @@ class HeldOut:
         """Training pixels of each training frame."""
         return self.num_pixels - self.pixels.shape[1]
 
-    def training_pixels(self, ranks: Tensor) -> Tensor:
+    def training_pixels(self, ranks: Tensor, rows: Tensor | None = None) -> Tensor:
         """Numbers of training pixels by their position among the training pixels of their frame.
 
         Args:
-            ranks: Positions in [0, num_training_pixels), ``(F, S)``, a row for every training frame.
+            ranks: Positions in [0, num_training_pixels), ``(F, S)``, a row for every training frame, or for
+                those of ``rows``.
+            rows: Positions among the training frames ``(F,)``.
 
         Returns:
             Pixel numbers, int64 ``(F, S)``, on the device of ``ranks``.
@@ -101,7 +103,8 @@ class HeldOut:
         if self._numbers_passed.device != ranks.device:
             self._numbers_passed = self._numbers_passed.to(ranks.device)
         # The j-th held-out pixel h_j comes before the rank-th training pixel exactly when h_j - j <= rank.
-        return ranks.long() + torch.searchsorted(self._numbers_passed, ranks.to(torch.int32), right=True)
+        passed = self._numbers_passed if rows is None else self._numbers_passed[rows.to(ranks.device)]
+        return ranks.long() + torch.searchsorted(passed, ranks.to(torch.int32), right=True)
 
     def test_pixels(self, frame: int) -> Tensor:
         """Numbers of the held-out pixels of a frame, ascending, int64."""

@@ -165,6 +165,7 @@ class MeshPointSampler:
         mesh = self.meshes[frame]
         # Built anew each time: it takes a fraction of the search, and all frames' trees may not fit into memory.
         search = MeshSignedDistance(mesh.vertices, mesh.faces, self._sign_rule(frame), mesh.name)
+        self._checked.add(frame)
         signed_distance = search(points)
         filled = torch.from_numpy(np.concatenate([points, signed_distance[:, None]], axis=1).astype(np.float32))
         slot = index % self.num_slices
@@ -173,10 +174,7 @@ class MeshPointSampler:
 
     def _sign_rule(self, frame: int) -> SignRule:
         """The rule at the first look at a frame; a mesh that has been found closed is not checked again."""
-        if frame in self._checked:
-            return "winding"
-        self._checked.add(frame)
-        return self.sign
+        return "winding" if frame in self._checked else self.sign
 
     def _surface_points(self, frame: int, count: int, rng: np.random.Generator) -> np.ndarray:
         mesh = self.meshes[frame]

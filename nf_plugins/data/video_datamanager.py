@@ -33,6 +33,9 @@ class VideoDataManagerConfig(VanillaDataManagerConfig):
     """Pixels of a training batch; every training frame gets this divided by their number, rounded down."""
     eval_num_rays_per_batch: int = 200_000
     """Pixels of the batch that the evaluation loss is taken over, held-out ones."""
+    max_frames_per_batch: int | None = None
+    """Training frames that a batch holds at most, a random choice each time; None takes all, as published. With a limit
+    a step costs the same however long the clip is."""
     pixel_sampler: tyro.conf.Suppress[PixelSamplerConfig] = field(default_factory=PixelSamplerConfig)
     """Not used: how pixels are drawn is part of the method."""
 
@@ -47,42 +50,58 @@ class VideoPixelSampler:
         num_rays_per_batch: Pixels of a batch, rounded down to a multiple of the frames.
         test: Draw held-out pixels; training pixels where nothing is held out.
         device: Where pixel numbers are made.
+        max_frames: Frames of a batch at most; None takes all.
 
     Raises:
-        InputError: A batch is smaller than the number of frames.
+        InputError: A batch is smaller than the number of its frames, or may hold none.
     """
 
     def __init__(
-        self, held_out: HeldOut, num_rays_per_batch: int, test: bool = False, device: torch.device | str = "cpu"
+        self,
+        held_out: HeldOut,
+        num_rays_per_batch: int,
+        *,
+        test: bool = False,
+        device: torch.device | str = "cpu",
+        max_frames: int | None = None,
     ) -> None:
+        if max_frames is not None and max_frames < 1:
+            raise InputError(
+                f"--pipeline.datamanager.max-frames-per-batch is {max_frames}, expected at least 1, or None for all."
+            )
         self.held_out = held_out
         self.device = torch.device(device)
         self.test = test and held_out.protocol != "none"
         self.frames = held_out.test_frames if self.test else held_out.training_frames
+        self.num_frames = min(len(self.frames), max_frames or len(self.frames))
         self.set_num_rays_per_batch(num_rays_per_batch)
 
     def set_num_rays_per_batch(self, num_rays_per_batch: int) -> None:
         """Changes the size of the batches."""
-        if num_rays_per_batch < len(self.frames):
+        if num_rays_per_batch < self.num_frames:
             split = "eval" if self.test else "train"
             raise InputError(
                 f"--pipeline.datamanager.{split}-num-rays-per-batch is {num_rays_per_batch}, expected at least one for "
-                f"each of the {len(self.frames)} frames, all of which are in every batch: raise it, or load fewer "
-                "frames."
+                f"each of the {self.num_frames} frames of a batch: raise it, load fewer frames, or lower "
+                "--pipeline.datamanager.max-frames-per-batch."
             )
         self.num_rays_per_batch = num_rays_per_batch
 
     def sample(self) -> tuple[Tensor, Tensor]:
         """Frames of the clip ``(F,)`` and pixel numbers ``row * W + column`` in each, ``(F, S)``, both int64."""
-        shape = (len(self.frames), self.num_rays_per_batch // len(self.frames))
-        frames, held_out = self.frames.to(self.device), self.held_out
+        shape, held_out = (self.num_frames, self.num_rays_per_batch // self.num_frames), self.held_out
+        rows = None
+        if self.num_frames < len(self.frames):
+            rows = torch.randperm(len(self.frames))[: self.num_frames].sort().values
+        frames = (self.frames if rows is None else self.frames[rows]).to(self.device)
         if not self.test:
             ranks = torch.randint(held_out.num_training_pixels, shape, dtype=torch.int32).to(self.device)
-            return frames, held_out.training_pixels(ranks)
+            return frames, held_out.training_pixels(ranks, rows)
         if held_out.protocol == "frames":
             return frames, torch.randint(held_out.num_pixels, shape).to(self.device)
         chosen = torch.randint(held_out.pixels.shape[1], shape)
-        return frames, held_out.pixels.gather(1, chosen).long().to(self.device)
+        pixels = held_out.pixels if rows is None else held_out.pixels[rows]
+        return frames, pixels.gather(1, chosen).long().to(self.device)
 
 
 class VideoDataManager(VanillaDataManager[VideoDataset]):
@@ -96,13 +115,22 @@ class VideoDataManager(VanillaDataManager[VideoDataset]):
     def setup_train(self) -> None:
         """Prepares sampling."""
         held_out = self.train_dataset.held_out
-        self.train_pixels = VideoPixelSampler(held_out, self.config.train_num_rays_per_batch, device=self._pixel_device)
+        self.train_pixels = VideoPixelSampler(
+            held_out,
+            self.config.train_num_rays_per_batch,
+            device=self._pixel_device,
+            max_frames=self.config.max_frames_per_batch,
+        )
 
     def setup_eval(self) -> None:
         """Prepares sampling and whole evaluation images."""
         held_out = self.eval_dataset.held_out
         self.eval_pixels = VideoPixelSampler(
-            held_out, self.config.eval_num_rays_per_batch, test=True, device=self._pixel_device
+            held_out,
+            self.config.eval_num_rays_per_batch,
+            test=True,
+            device=self._pixel_device,
+            max_frames=self.config.max_frames_per_batch,
         )
         self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(
             input_dataset=self.eval_dataset, device=self.device

@@ -23,11 +23,11 @@ class DistinctKeys(NamedTuple):
 
 def check_frame_ids(frames: FrameBatch, num_frames: int) -> None:
     """Raises InputError when a frame id lies beyond the training frames of a layer."""
-    last = frames.shared("last frame", lambda: int(frames.frame_ids.max()))
-    if last >= num_frames:
+    first, last = frames.shared("frame range", lambda: tuple(map(int, frames.frame_ids.aminmax())))
+    if first < 0 or last >= num_frames:
         raise InputError(
-            f"Frame {last} was asked of a residual layer made for num_frames={num_frames} (0 to {num_frames - 1}); "
-            "take frames from the training times, or build the layer for more frames."
+            f"Frame {first if first < 0 else last} was asked of a residual layer made for num_frames={num_frames} "
+            f"(0 to {num_frames - 1}); take frames from the training times, or build the layer for more frames."
         )
 
 

@@ -54,6 +54,10 @@ FACTORS: dict[str, type[ResidualFactors]] = {
 }
 
 
+MOST_FOLDED_FRAMES = 4
+"""Frames whose composed weights a layer keeps between passes without gradients."""
+
+
 class ResFieldLinear(nn.Linear):
     """A linear layer with one weight residual per frame; without residual it is ``nn.Linear``.
 
@@ -153,13 +157,17 @@ class ResFieldLinear(nn.Linear):
         """Effective weight of each distinct key ``(U, out, in)``.
 
         Several passes over the same :class:`FrameBatch` share one composition (and its gradient). Without gradients the
-        last result is kept besides until a parameter or the frames change, so an image or a mesh folds its weights once
-        whatever the number of chunks.
+        last result for a few frames is kept besides until a parameter or the frames change, so an image or a mesh folds
+        its weights once whatever the number of chunks. Weights of many frames are not kept: they may be gigabytes.
         """
         factors, state = self._factors, self._state()
         assert factors is not None
         keys = distinct_keys(frames, factors).keys
         if torch.is_grad_enabled():
+            return frames.shared(
+                (id(self), state), lambda: factors.weights(self.weight, self._parameters_of_residual(), keys)
+            )
+        if len(keys) > MOST_FOLDED_FRAMES:
             return frames.shared(
                 (id(self), state), lambda: factors.weights(self.weight, self._parameters_of_residual(), keys)
             )
@@ -313,7 +321,8 @@ def add_residual_fields(
     Raises:
         InputError: No such layer, no layer at all, or ``resnet``, which has to know where the activation is.
     """
-    linears = [(name, child) for name, child in module.named_modules() if isinstance(child, nn.Linear) and name]
+    # Not subclasses: attention reads the weight of its own kind of linear layer without calling it.
+    linears = [(name, child) for name, child in module.named_modules() if type(child) is nn.Linear and name]
     chosen = tuple(range(1, len(linears) - 1)) if layers is None else tuple(layers)
     outside = [index for index in chosen if not 0 <= index < len(linears)]
     if outside or not chosen:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from nf_plugins.errors import InputError
 from nf_plugins.field_components.frame_batch import FrameBatch
-from nf_plugins.field_components.residual_linear import Factorisation, Fuse, ResFieldLinear
+from nf_plugins.field_components.residual_linear import ResFieldLinear
+from nf_plugins.field_components.residual_options import Factorisation, Fuse, ranks_of_layers
 
 SOFTPLUS_BETA = 100.0
 
@@ -30,7 +31,8 @@ class SDFNetwork(nn.Module):
         skip_layer: Layer whose input is ``[hidden, input] / sqrt(2)``; the layer before it is narrower by the input.
         residual_layers: Layers (0 is the input layer) with a residual per frame.
         num_frames: Number of training frames.
-        residual_rank: Rank of the residuals.
+        residual_rank: Rank of the residuals; see
+            :func:`~nf_plugins.field_components.residual_options.ranks_of_layers`.
         residual_mode: Coefficient mode of the residuals.
         num_coefficients: Rows of the coefficient tables, default one per frame.
         residual_factorisation: How the residuals are factorised; see ``ResFieldLinear``.
@@ -50,7 +52,7 @@ class SDFNetwork(nn.Module):
         skip_layer: int = 4,
         residual_layers: tuple[int, ...] = (),
         num_frames: int = 1,
-        residual_rank: int = 10,
+        residual_rank: int | tuple[int, ...] = 10,
         residual_mode: Literal["lookup", "interpolation"] = "lookup",
         num_coefficients: int | None = None,
         residual_factorisation: Factorisation = "vm",
@@ -67,6 +69,11 @@ class SDFNetwork(nn.Module):
                 f"--pipeline.model.sdf-field.residual-layers names layer {unknown[0]}, but with num-layers {num_layers}"
                 f" they are numbered 0 to {num_layers}."
             )
+        if len(set(residual_layers)) < len(residual_layers):
+            raise InputError(
+                f"--pipeline.model.sdf-field.residual-layers {' '.join(map(str, residual_layers))} names a layer twice."
+            )
+        ranks = ranks_of_layers(residual_rank, residual_layers, residual_factorisation)
         if not 1 <= skip_layer <= num_layers:
             raise InputError(f"--pipeline.model.sdf-field.skip-layer {skip_layer} is not within 1 to {num_layers}.")
         if hidden_dim <= self.in_dim:
@@ -79,12 +86,12 @@ class SDFNetwork(nn.Module):
             in_dim = self.in_dim if layer == 0 else hidden_dim
             out_dim = hidden_dim - self.in_dim if layer == skip_layer - 1 else hidden_dim
             out_dim = 1 + feature_dim if layer == num_layers else out_dim
-            if layer in residual_layers:
+            if layer in ranks:
                 linear: nn.Linear = ResFieldLinear(
                     in_dim,
                     out_dim,
                     num_frames=num_frames,
-                    rank=residual_rank,
+                    rank=ranks[layer],
                     mode=residual_mode,
                     num_coefficients=num_coefficients,
                     factorisation=residual_factorisation,

@@ -52,7 +52,7 @@ class CoordinateFieldConfig(FieldConfig):
     hash_log2_table_size: int = 20
     """Entries of a level's table, as a power of two."""
     hash_base_resolution: int = 16
-    """Cells along each axis of the coarsest level."""
+    """Vertices along each axis of the coarsest level."""
     hash_growth: float = 1.5
     """How many times finer each level is than the one before."""
     hash_hidden_dim: int = 64

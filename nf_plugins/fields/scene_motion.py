@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 from nerfstudio.configs.base_config import PrintableConfig
 from torch import nn
 
+from nf_plugins.errors import InputError
 from nf_plugins.field_components.bijective_warp import BijectiveWarp
 from nf_plugins.field_components.frame_codes import FrameCodes
 from nf_plugins.field_components.hyper_coordinates import AmbientSlicing, CodeCoordinates, EncodedTime
@@ -70,8 +71,15 @@ def build_scene_motion(config: SceneMotionConfig, num_frames: int, num_time_freq
         config: Kind and sizes.
         num_frames: Number of training frames T.
         num_time_frequencies: Octaves of T-NeRF's encoded time.
+
+    Raises:
+        InputError: Sizes that do not fit together.
     """
     kind, code_dim, width = config.kind, config.code_dim, config.warp_hidden_dim
+    if config.warp_layers is not None and config.warp_layers < 1:
+        raise InputError(
+            f"--pipeline.model.motion.warp-layers {config.warp_layers}: expected at least 1, or None for as published."
+        )
     hyper: nn.Module | None = None
     warp: nn.Module | None = None
     if kind == "tnerf":
@@ -88,6 +96,12 @@ def build_scene_motion(config: SceneMotionConfig, num_frames: int, num_time_freq
     if kind == "ndr":
         warp = BijectiveWarp(code_dim, width, config.warp_layers or 3, config.num_frequencies)
     if kind in ("hypernerf", "ndr"):
+        encoded_dim = 3 * (1 + 2 * config.num_frequencies)
+        if config.ambient_hidden_dim <= encoded_dim:
+            raise InputError(
+                f"--pipeline.model.motion.ambient-hidden-dim {config.ambient_hidden_dim} is too narrow: the layer "
+                f"before the skip needs more than the {encoded_dim} encoded inputs; widen it or use fewer frequencies."
+            )
         hyper = AmbientSlicing(
             code_dim,
             ambient_dim=config.ambient_dim,

@@ -37,8 +37,8 @@ class TemporalSDFFieldConfig(FieldConfig):
     """Layer that sees the encoded input again."""
     residual_layers: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)
     """Layers with a weight residual per frame (0 is the input layer); empty trains the same network without them."""
-    residual_rank: int = 10
-    """Rank of the residuals: basis matrices per layer."""
+    residual_rank: int | tuple[int, ...] = 10
+    """Rank of the residuals: basis matrices per layer. One number, one per residual layer, or for tucker three."""
     residual_factorisation: Factorisation = "vm"
     """How the residuals are factorised; vm, coefficients times a shared basis, is the published method."""
     residual_fuse: Fuse = "add"
@@ -120,6 +120,11 @@ class TemporalSDFField(Field):
         self.color_network = ColorNetwork(config.feature_dim, config.color_hidden_dim)
         self.laplace_density = LaplaceDensity(config.initial_beta) if config.density == "laplace" else None
         self.register_buffer("alpha", torch.ones(()))
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether the first output is a signed distance, and not a negated density."""
+        return self.laplace_density is not None
 
     def motion_context(self, frames: FrameBatch) -> MotionContext:
         """What warps and hyper coordinates are told about G groups."""

@@ -76,9 +76,12 @@ def trace_rays(
         return signed_distance(origins[rays] + distance[:, None] * directions[rays], rays)
 
     rays = (far > near).nonzero()[:, 0]
+    side = torch.ones_like(near)
+    if not len(rays):
+        nothing = torch.zeros_like(near, dtype=torch.bool)
+        return SurfaceHits(nothing, far.clone(), nothing, torch.full_like(near, torch.inf), far.clone())
     distance = near[rays].clone()
     value = value_at(rays, distance)
-    side = torch.ones_like(near)
     side[rays] = torch.where(value < 0, -1.0, 1.0).to(near.dtype)
     value = value.abs()
     least_value = torch.full_like(near, torch.inf).index_copy(0, rays, value)

@@ -86,11 +86,14 @@ class OccupancySchedule:
         return occupied & (ray_bundle.fars > ray_bundle.nears)
 
     def before_step(self, step: int, datamanager: DynamicDataManager, field: TemporalSDFField) -> None:
-        """Carves at step 0, then looks at some frames every ``update_interval`` steps."""
+        """Carves at step 0, then looks at some frames every ``update_interval`` steps.
+
+        A plain density has no bound within a cell, so it is carved by the masks alone.
+        """
         has_masks = datamanager.train_dataset.metadata.get("fg_mask_filenames") is not None
         if step == 0 and self.config.visual_hull and has_masks:
             self.carve_visual_hull(datamanager)
-        if step < self.config.start_step or step % self.config.update_interval:
+        if step < self.config.start_step or step % self.config.update_interval or not field.is_distance:
             return
         first = (step // self.config.update_interval) * self.config.frames_per_update
         frame_ids = (first + torch.arange(self.config.frames_per_update)) % self.grid.num_frames

@@ -29,6 +29,8 @@ from nf_plugins.models.occupancy_schedule import OccupancySchedule, OccupancySch
 from nf_plugins.models.surface_losses import DISTANCE_LOSSES, SurfaceTarget, check_losses, surface_loss_terms
 from nf_plugins.models.temporal_surface import TemporalSurface
 
+LARGEST_REGULARISED_SHARE = 0.5
+"""Share of the samples at which free space is looked at when the eikonal term is taken everywhere, at most."""
 RELU_DENSITY_THRESHOLD = 0.001
 """Density at which meshes of a plain NeRF density are cut, as published."""
 
@@ -130,6 +132,7 @@ class ResFieldsModel(DynamicModel):
         return super().signature() | {
             "residual_mode": networks.residual_mode,
             "residual_fuse": networks.residual_fuse,
+            "residual_faithful": str(networks.residual_faithful),
             "motion": self.config.motion.kind,
             "density": networks.density,
         }
@@ -279,13 +282,11 @@ class ResFieldsModel(DynamicModel):
                 )
                 gradient = chosen_gradient[counts]
                 loss_inputs |= {"chosen_signed_distance": chosen_distance, "is_free": is_free}
-            elif self.loss_weight("free_space") > 0 and self.occupancy is not None:
-                chosen, is_free, _ = self.choose_regularisation_points(points, groups, frames)
-                loss_inputs |= {
-                    "chosen_signed_distance": self.field.geometry(chosen, frames)[0], "is_free": is_free
-                }  # fmt: skip
+        if "is_free" not in loss_inputs and self.occupancy is not None and self.loss_weight("free_space") > 0:
+            chosen, is_free, _ = self.choose_regularisation_points(points, groups, frames)
+            loss_inputs |= {"chosen_signed_distance": self.field.geometry(chosen, frames)[0], "is_free": is_free}
         if self.loss_weight("elastic") > 0:
-            where = self.choose_regularisation_points(points, groups, frames)
+            where = choose_regularisation_points(points, groups, frames, self.config.eikonal_fraction, None)
             loss_inputs["warp_jacobian"] = self.field.warp_jacobian(where.points, frames)[where.counts]
         colors = self.field.color(feature)
         per_ray = groups.merge(signed_distance.view(len(groups.keys), -1, num_samples, 1))
@@ -305,7 +306,8 @@ class ResFieldsModel(DynamicModel):
         self, points: Tensor, groups: RowGroups, frames: FrameBatch
     ) -> RegularisationPoints:
         """Where geometric regularisers are estimated, given the samples ``(G, P, 3)`` of a batch."""
-        return choose_regularisation_points(points, groups, frames, self.config.eikonal_fraction, self.occupancy)
+        fraction = min(self.config.eikonal_fraction, LARGEST_REGULARISED_SHARE)
+        return choose_regularisation_points(points, groups, frames, fraction, self.occupancy)
 
     def _random_signed_distance(self, groups: RowGroups, frames: FrameBatch) -> Tensor:
         """Signed distances at uniform points of the box, with the frames of the batch's rays."""

@@ -70,7 +70,14 @@ class TemporalSDFModel(DynamicModel):
         config = self.config.field
         return super().signature() | {
             name: str(getattr(config, name))
-            for name in ("network", "omega", "residual_mode", "residual_factorisation", "residual_fuse")
+            for name in (
+                "network",
+                "omega",
+                "residual_mode",
+                "residual_factorisation",
+                "residual_fuse",
+                "residual_faithful",
+            )
         }
 
     def signed_distance(self, points: Tensor, times: Tensor) -> Tensor:
@@ -95,6 +102,8 @@ class TemporalSDFModel(DynamicModel):
 
     def signed_distance_of_rows(self, points: Tensor, times: Tensor) -> Tensor:
         """Signed distances ``(N, 1)`` of points ``(N, 3)``, each at its own time ``(N,)``."""
+        if not len(points):
+            return points[:, :1]
         groups = group_rows(times)
         return groups.merge(self.signed_distance(groups.split(points), groups.keys))
 

@@ -52,8 +52,9 @@ class Options:
     """Pixels of a batch of the video network."""
     video_width: int = 256
     """Width of the video network."""
-    video_frames_per_batch: int = 300
-    """Limit on the frames of a batch of the video network."""
+    video_frames_per_batch: int = 200
+    """Limit on the frames of a batch of the video network (its max-frames-per-batch; without one, as by default, a
+    batch holds all frames)."""
     rank: int = 10
     """Rank R."""
     rounds: int = 7
@@ -267,7 +268,8 @@ def main(options: Options) -> None:
         "rows": rows,
         "notes": [
             "A batch with all frames composes the weights of all frames: that, not the length of the tables, is what "
-            "grows. The samplers therefore limit the frames of a batch.",
+            "grows. The photograph methods therefore limit the frames of a batch to 100 by default; video methods have "
+            "the same option, off by default, as published.",
             "Peak memory is what building the network and training it adds to the process, Adam's state included.",
         ],
     }  # fmt: skip

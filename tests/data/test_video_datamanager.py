@@ -11,7 +11,8 @@ from toy_video import HEIGHT, NUM_FRAMES, WIDTH, toy_frames, write_video
 
 from dataparsers.dnerf_rgba import DNeRFRGBADataParserConfig
 from dataparsers.video import VideoDataParserConfig
-from nf_plugins.data.video_datamanager import VideoDataManager, VideoDataManagerConfig
+from nf_plugins.data.held_out import HeldOut
+from nf_plugins.data.video_datamanager import VideoDataManager, VideoDataManagerConfig, VideoPixelSampler
 from nf_plugins.data.video_dataset import VideoDataset
 from nf_plugins.errors import InputError
 from nf_plugins.field_components.frame_batch import group_rows
@@ -133,3 +134,22 @@ def test_what_does_not_fit_is_said(video: Path, tiny_dnerf_scene: Path) -> None:
     config = VideoDataManagerConfig(dataparser=DNeRFRGBADataParserConfig(data=tiny_dnerf_scene))
     with pytest.raises(InputError, match="dnerf-rgba-data does not give; use video-data"):
         config.setup(device="cpu")
+
+
+def test_a_limit_on_frames_draws_some_of_them_and_keeps_held_out_pixels_out() -> None:
+    torch.manual_seed(0)
+    held_out = HeldOut("pixels", 9, 40, 0.3, 42)
+    sampler = VideoPixelSampler(held_out, 400, max_frames=4)
+    seen = set()
+    for _ in range(20):
+        frames, pixels = sampler.sample()
+        assert pixels.shape == (4, 100) and (frames.diff() > 0).all()
+        seen |= set(frames.tolist())
+        for frame, row in zip(frames.tolist(), pixels, strict=True):
+            assert held_out.is_training(frame)[row].all()
+    assert seen == set(range(9))
+    test_frames, test_pixels = VideoPixelSampler(held_out, 400, test=True, max_frames=4).sample()
+    for frame, row in zip(test_frames.tolist(), test_pixels, strict=True):
+        assert not held_out.is_training(frame)[row].any()
+    with pytest.raises(InputError, match="max-frames-per-batch"):
+        VideoPixelSampler(held_out, 400, max_frames=0)

@@ -268,3 +268,26 @@ def test_unknown_options_are_named() -> None:
             ResFieldLinear(2, 2, num_frames=4, **{option: "wrong"})
     with pytest.raises(InputError, match="use fuse 'add'"):
         ResFieldLinear(2, 2, num_frames=4, factorisation="resnet", fuse="mul")
+
+
+def test_weights_of_many_frames_are_not_kept() -> None:
+    layer = ResFieldLinear(4, 4, num_frames=20, rank=2)
+    with torch.no_grad():
+        layer(torch.rand(20, 30, 4), FrameBatch.from_ids(torch.arange(20)))
+        assert layer._folded is None
+        layer(torch.rand(1, 30, 4), FrameBatch.from_ids(torch.tensor([3])))
+    assert layer._folded is not None
+
+
+def test_a_negative_frame_is_refused() -> None:
+    layer = ResFieldLinear(4, 4, num_frames=5, rank=2)
+    with pytest.raises(InputError, match="Frame -1"):
+        layer(torch.rand(2, 3, 4), FrameBatch.from_ids(torch.tensor([-1, 2])))
+
+
+def test_attention_keeps_its_own_linear_layers() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.MultiheadAttention(8, 2), torch.nn.Linear(8, 8))
+    attention = network[1].out_proj
+    add_residual_fields(network, num_frames=3, rank=2, layers=(0, 1))
+    assert network[1].out_proj is attention
+    assert isinstance(network[0], ResFieldLinear) and isinstance(network[2], ResFieldLinear)

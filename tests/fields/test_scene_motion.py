@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from nf_plugins.errors import InputError
 from nf_plugins.field_components.frame_batch import FrameBatch
 from nf_plugins.fields.scene_motion import SceneMotionConfig, build_scene_motion
 from nf_plugins.fields.temporal_sdf_field import TemporalSDFField, TemporalSDFFieldConfig
@@ -99,3 +100,10 @@ def test_code_between_frames_is_reached_by_the_time_between() -> None:
     codes = field.motion_context(frames).codes
     assert codes is not None and field.codes is not None
     torch.testing.assert_close(codes[0], 0.75 * field.codes.weight[0] + 0.25 * field.codes.weight[1])
+
+
+def test_sizes_that_do_not_fit_are_named() -> None:
+    with pytest.raises(InputError, match="ambient-hidden-dim 32"):
+        build_scene_motion(SceneMotionConfig("ndr", ambient_hidden_dim=32), 10, 6)
+    with pytest.raises(InputError, match="warp-layers 0"):
+        build_scene_motion(SceneMotionConfig("dnerf", warp_layers=0), 10, 6)

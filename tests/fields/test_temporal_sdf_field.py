@@ -120,3 +120,20 @@ def test_every_factorisation_reaches_the_distance_network(factorisation: str) ->
     assert residuals
     for parameter in residuals:
         assert parameter.grad is not None and parameter.grad.isfinite().all()
+
+
+def test_ranks_may_differ_between_layers_and_none_may_be_zero() -> None:
+    sizes = {"num_layers": 3, "hidden_dim": 64, "skip_layer": 2, "num_position_frequencies": 2}
+    field = TemporalSDFFieldConfig(residual_layers=(1, 2), residual_rank=(3, 5), **sizes).setup(
+        frame_times=torch.linspace(0, 1, 4)
+    )
+    assert [len(field.sdf_network.layers[layer].basis) for layer in (1, 2)] == [3, 5]
+    for layers, rank, message in (
+        ((1, 2), 0, "take the layer out"),
+        ((1, 1), 3, "twice"),
+        ((1, 2), (1, 2, 3), "one per"),
+    ):
+        with pytest.raises(InputError, match=message):
+            TemporalSDFFieldConfig(residual_layers=layers, residual_rank=rank, **sizes).setup(
+                frame_times=torch.linspace(0, 1, 4)
+            )

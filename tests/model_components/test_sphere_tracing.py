@@ -171,3 +171,12 @@ def test_refinement_of_curved_functions_in_single_precision() -> None:
     lower, upper = torch.zeros(3), torch.ones(3)
     found = refine_crossing(function, torch.stack([lower, upper, function(lower), function(upper)]), 8)
     torch.testing.assert_close(found, zeros, atol=2e-5, rtol=0)
+
+
+def test_a_distance_is_not_asked_when_no_ray_has_an_interval() -> None:
+    def never(points: torch.Tensor, rays: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("asked")
+
+    nothing = torch.zeros(3)
+    hits = trace_rays(never, torch.zeros(3, 3), torch.ones(3, 3), nothing + 1, nothing)
+    assert not hits.hit.any() and torch.equal(hits.distance, nothing)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_resfields import make_pipeline, train_steps
+from test_resfields import make_pipeline, run_callbacks, train_steps
 
 import method_configs.resfields as methods
 from nf_plugins.errors import InputError
@@ -77,6 +77,23 @@ def test_elastic_and_code_losses_come_when_asked(tiny_owlii_scene: Path) -> None
     assert 0 < float(terms["elastic_loss"]) < 0.02
     sum(terms.values()).backward()
     assert all(math.isfinite(float(p.grad.abs().sum())) for p in pipeline.model.parameters() if p.grad is not None)
+
+
+def test_a_plain_density_is_emptied_by_masks_alone(tiny_owlii_scene: Path) -> None:
+    pipeline = make_pipeline(tiny_owlii_scene, density_of("relu"))
+    run_callbacks(pipeline, 0)
+    carved = pipeline.model.occupancy.states.clone()
+    for step in range(160, 260):
+        run_callbacks(pipeline, step)
+    assert torch.equal(pipeline.model.occupancy.states, carved)
+
+
+def test_free_space_counts_beside_an_eikonal_term_everywhere(tiny_owlii_scene: Path) -> None:
+    pipeline = make_pipeline(tiny_owlii_scene, eikonal_fraction=1.0)
+    run_callbacks(pipeline, 0)
+    pipeline.train()
+    outputs = pipeline.model(pipeline.datamanager.next_train(0)[0])
+    assert outputs["is_free"].any() and "gradient" in outputs
 
 
 @pytest.mark.parametrize(
