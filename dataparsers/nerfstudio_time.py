@@ -194,12 +194,16 @@ class NerfstudioTimeDataParser(DataParser):
         transforms = tj.read_transforms(tj.find_transforms(config.data, layout_hint(folder, "nerfstudio-time-data")))
         where = str(transforms.path)
         times = tj.times_of_frames(transforms)
-        all_frames = make_timeline(times, "auto", config.time_tolerance, where).frame_ids
+        # Whether times are in [0, 1] is a matter of the file, not of the frames that are selected.
+        everything = make_timeline(times, "auto", config.time_tolerance, where)
+        all_frames = everything.frame_ids
         selected = select_frames(
             int(all_frames.max()) + 1, config.start_frame, config.frame_stride, config.num_frames, where
         )
         kept = np.flatnonzero(np.isin(all_frames, selected))
-        timeline = make_timeline(times[kept], self._time_rule(transforms), config.time_tolerance, where)
+        rule = self._time_rule(transforms)
+        rule = everything.rule if rule == "auto" else rule
+        timeline = make_timeline(times[kept], rule, config.time_tolerance, where)
         images = tj.kept_files(tj.image_files(transforms), kept)
         physical = self._physical_cameras(transforms, kept, timeline)
         split = self._split(transforms, images, physical, timeline)

@@ -23,7 +23,6 @@ Scene units are those in which the subject fits the unit sphere; ``scale_mat_0``
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -302,15 +301,7 @@ def _read_camera_folder(path: Path) -> CameraFolder:
                 f"{folder}", len(others[name]), f"{path / 'rgb'}", len(images), f"write one {name} per image."
             )
     camera_file = path / CAMERA_FILE
-    if not camera_file.is_file():
-        raise InputError(
-            f"The file {camera_file} does not exist, expected world_mat_i and scale_mat_i per frame in it."
-        )
-    try:
-        with np.load(camera_file) as archive:
-            matrices = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{camera_file} cannot be read ({error}), expected a NumPy archive: write it anew.") from error
+    matrices = validation.read_npz(camera_file, "world_mat_i and scale_mat_i per frame")
     num_cameras = sum(re.fullmatch(r"world_mat_\d+", key) is not None for key in matrices)
     validation.require_equal_counts(
         f"{path / 'rgb'} (images)",

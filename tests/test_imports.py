@@ -161,6 +161,11 @@ def test_imports_go_downwards_only(path: Path) -> None:
         assert not any(within(name, "nf_plugins.cli") for name in names), f"{own} imports a command"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "nf_plugins/engine").glob("*.py")), ids=module_name)
+def test_the_engine_asks_for_evaluation_only_when_it_evaluates(path: Path) -> None:
+    assert not any(within(name, "nf_plugins.evaluation") for name in imports_at_import(path))
+
+
 @pytest.mark.parametrize("path", [path for path in sources() if path.name == "__init__.py"], ids=module_name)
 def test_packages_export_nothing(path: Path) -> None:
     tree = ast.parse(path.read_text())

@@ -12,19 +12,24 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from dataparsers.dnerf_rgba import dnerf_rgba_data
+from dataparsers.mesh_sequence import mesh_sequence_data
 from dataparsers.nerfstudio_time import nerfstudio_time_data
 from dataparsers.owlii import owlii_data
+from dataparsers.video import video_data
 from dataparsers.zju_mocap import zju_mocap_data
 from nf_plugins.data.check import CaptureReport, check_capture
 from nf_plugins.data.check_figure import draw_capture, require_writable
 
 # Ours are there even when the package runs from its folder, without entry points.
-DATAPARSERS = {
+OURS = {
     "owlii-data": owlii_data.config,
     "dnerf-rgba-data": dnerf_rgba_data.config,
     "nerfstudio-time-data": nerfstudio_time_data.config,
     "zju-mocap-data": zju_mocap_data.config,
-} | all_dataparsers
+    "video-data": video_data.config,
+    "mesh-sequence-data": mesh_sequence_data.config,
+}
+DATAPARSERS = OURS | all_dataparsers
 
 if TYPE_CHECKING:
     AnyDataParser = DataParserConfig

@@ -76,6 +76,7 @@ class Evaluate:
         """Raise InputError for whatever can be seen to be wrong before a run is loaded."""
         from nf_plugins.atomic_files import check_writable
         from nf_plugins.evaluation.comparison_table import check_table_path
+        from nf_plugins.exporters.signed_distance_grid import GridSettings
 
         if not self.load_config:
             raise InputError("--load-config names no run, expected at least one config.yml.")
@@ -90,6 +91,12 @@ class Evaluate:
             )
         if self.fps <= 0:
             raise InputError(f"--fps must be positive, found {self.fps:g}.")
+        try:
+            GridSettings(resolution=self.mesh_resolution)
+        except InputError as error:
+            raise InputError(f"--mesh-resolution is {self.mesh_resolution}: {error}") from error
+        if self.mesh_samples < 1:
+            raise InputError(f"--mesh-samples is {self.mesh_samples}, expected at least 1.")
         if self.table is not None:
             check_table_path(self.table)
             check_writable(self.table)

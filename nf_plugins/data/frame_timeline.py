@@ -23,6 +23,8 @@ class Timeline(NamedTuple):
     """(N,) in [0, 1]; images of one frame have the very same number."""
     frame_ids: NDArray[np.int64]
     """(N,): which distinct time, counted in order of time."""
+    rule: Literal["unit", "sequence"]
+    """The rule that was applied."""
     note: str
     """What was done, a sentence without its full stop."""
 
@@ -52,12 +54,13 @@ def make_timeline(times: NDArray[np.float64], rule: TimeRule, tolerance: float, 
             f"The times of {where} go from {first:g} to {last:g}, expected [0, 1] with --times unit: use --times "
             "sequence for seconds or frame numbers."
         )
-    if rule == "unit" or (rule == "auto" and inside):
+    applied: Literal["unit", "sequence"] = "unit" if rule == "unit" or (rule == "auto" and inside) else "sequence"
+    if applied == "unit":
         note = f"the times are in [0, 1] ({first:g} to {last:g}) and are used as they are"
     else:
         note = f"the times go from {first:g} to {last:g}; they are mapped to 0 and 1"
         frame_times = (frame_times - first) / (last - first)
-    return Timeline(frame_times[frame_ids], frame_ids, note)
+    return Timeline(frame_times[frame_ids], frame_ids, applied, note)
 
 
 class PhysicalCameras(NamedTuple):

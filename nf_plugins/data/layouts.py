@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nf_plugins.data.processing.frame_sources import VIDEO_SUFFIXES
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -81,7 +83,6 @@ LAYOUTS = (
     Layout("the frames of a video", "video-data", _is_folder_of_images, tells_little=True),
 )
 """Most telling first: a folder is what its first match says."""
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 VIDEO_FILE = Layout("a video file", "video-data", lambda path: path.suffix.lower() in VIDEO_SUFFIXES)
 
 

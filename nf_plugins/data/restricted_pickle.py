@@ -12,6 +12,7 @@ import collections
 import io
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +21,9 @@ import numpy as np
 from nf_plugins.errors import InputError
 
 NUMPY_MAGIC = b"\x93NUMPY"
+PLAIN_KINDS = "biufcmMSUO"
+"""Kinds of dtype that are admitted: numbers, truth values, times, bytes, texts, objects. Structured and subarray types
+are of kind V."""
 
 
 def load_restricted(path: Path) -> Any:
@@ -115,6 +119,9 @@ class DtypeRecipe:
         if not isinstance(self.name, str) or self.byte_order not in ("<", ">", "=", "|"):
             raise ValueError(f"no plain dtype: {self.name!r}, {self.byte_order!r}")
         dtype = np.dtype(self.name)
+        # A name can spell them as well: "i4,f8", "(2,)i4".
+        if dtype.kind not in PLAIN_KINDS or dtype.fields is not None or dtype.subdtype is not None:
+            raise ValueError(f"structured arrays are not admitted, nor others of type {self.name!r}")
         return dtype if self.byte_order in "=|" else dtype.newbyteorder(self.byte_order)
 
 
@@ -175,17 +182,38 @@ def _encode(text: str, encoding: str = "latin1", *_: Any) -> bytes:
     return text.encode("latin-1")
 
 
+class AdmittedCall:
+    """What a pickle gets in place of a function or class of ours: it can be called, and nothing of it can be changed.
+
+    A pickle may set the attributes of any object that it has hold of, of a function its defaults for instance.
+    """
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"{name} of a function cannot be set")
+
+    def __setstate__(self, state: Any) -> NoReturn:
+        raise ValueError("it changes the functions that read it")
+
+
 def _admitted() -> dict[tuple[str, str], Any]:
     found: dict[tuple[str, str], Any] = {
         ("numpy", "ndarray"): NDARRAY,
-        ("numpy", "dtype"): DtypeRecipe,
-        ("_codecs", "encode"): _encode,
+        ("numpy", "dtype"): AdmittedCall(DtypeRecipe),
+        ("_codecs", "encode"): AdmittedCall(_encode),
         ("collections", "OrderedDict"): collections.OrderedDict,
     }
     for core in ("numpy.core", "numpy._core"):
-        found[f"{core}.multiarray", "_reconstruct"] = _reconstruct
-        found[f"{core}.multiarray", "scalar"] = _scalar
-        found[f"{core}.numeric", "_frombuffer"] = _from_buffer
+        found[f"{core}.multiarray", "_reconstruct"] = AdmittedCall(_reconstruct)
+        found[f"{core}.multiarray", "scalar"] = AdmittedCall(_scalar)
+        found[f"{core}.numeric", "_frombuffer"] = AdmittedCall(_from_buffer)
     for builtins in ("builtins", "__builtin__"):
         for kind in (dict, list, tuple, set, frozenset, complex, bytearray):
             found[builtins, kind.__name__] = kind

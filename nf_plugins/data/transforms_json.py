@@ -143,7 +143,7 @@ def split_lists(transforms: TransformsFile, images: list[Path]) -> dict[str, lis
         images: The images that are used; others of the file's are left out.
 
     Raises:
-        InputError: A name is no frame's.
+        InputError: A list is none, or a name is no frame's.
     """
     everything, used = set(image_files(transforms)), set(images)
     lists = {}
@@ -151,6 +151,11 @@ def split_lists(transforms: TransformsFile, images: list[Path]) -> dict[str, lis
         names = transforms.contents.get(f"{split}_filenames")
         if names is None:
             continue
+        if not isinstance(names, list):
+            raise InputError(
+                f"{split}_filenames of {transforms.path} is {names!r}, expected a list of file_paths as they stand in "
+                "frames."
+            )
         files = [_image_file(transforms, name) for name in names]
         for name, file in zip(names, files, strict=True):
             if file not in everything:
@@ -251,8 +256,11 @@ def lens_of_frame(transforms: TransformsFile, index: int, size: tuple[int, int] 
             f"The camera_model of {name} is {model}, expected one of {', '.join(PERSPECTIVE_MODELS + FISHEYE_MODELS)}: "
             "undistort the images to one of these."
         )
-    listed = transforms.value(index, "distortion_params")
-    values = list(listed) if listed is not None else [transforms.value(index, key) or 0.0 for key in DISTORTION_KEYS]
+    values = transforms.value(index, "distortion_params")
+    if values is None:
+        values = [transforms.value(index, key) or 0.0 for key in DISTORTION_KEYS]
+    if not isinstance(values, list):
+        raise InputError(f"distortion_params of {name} is {values!r}, expected a list of k1, k2, k3, k4, p1, p2.")
     if len(values) != 6:
         raise InputError(f"distortion_params of {name} holds {len(values)} numbers, expected k1, k2, k3, k4, p1, p2.")
     return Lens(

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -95,6 +97,26 @@ def read_json(path: Path, expected: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is no valid JSON ({error}), expected {expected}: write the file anew.") from error
+
+
+def read_npz(path: Path, expected: str) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` archive by name; pickled objects are refused.
+
+    Raises:
+        InputError: The file is missing, is no such archive, or is truncated or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"The file {path} does not exist, expected {expected}: check the path.")
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
+            return {key: archive[key] for key in archive.files}
+    except Exception as error:  # damaged archives fail in NumPy, zipfile and zlib, each in ways of its own
+        raise InputError(
+            f"{path} cannot be read ({error}), expected a NumPy archive with {expected}: write it anew."
+        ) from error
 
 
 def read_image_header(path: Path) -> ImageHeader:

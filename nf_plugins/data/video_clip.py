@@ -18,6 +18,7 @@ from nf_plugins.data.dataparser_outputs import downscaled_size, require_downscal
 from nf_plugins.data.image_store import available_bytes
 from nf_plugins.data.layouts import layout_hint
 from nf_plugins.data.parallel import late_progress
+from nf_plugins.data.processing.frame_sources import upright
 from nf_plugins.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -191,7 +192,7 @@ class FrameStore:
 
 
 def read_video(path: Path, selection: ClipSelection) -> VideoClip:
-    """Frames of a video file, by PyAV, in the order of presentation. Rotation flags are not applied.
+    """Frames of a video file, by PyAV, in the order of presentation, turned upright as its rotation flag says.
 
     Raises:
         InputError: See :func:`open_clip`.
@@ -232,7 +233,9 @@ def _decode(frames: Iterator[Any], path: Path, selection: ClipSelection, announc
     with late_progress(f"Decoding {path.name}", expected) as advance:
         for frame in frames:
             if decoded >= selection.start_frame and (decoded - selection.start_frame) % selection.frame_stride == 0:
-                store.add(frame.to_ndarray(format="rgb24"), f"Frame {decoded}")
+                # PyAV says the rotation from version 14 on.
+                pixels = upright(frame.to_ndarray(format="rgb24"), getattr(frame, "rotation", 0))
+                store.add(pixels, f"Frame {decoded}")
                 advance()
             decoded += 1
             if store.count == selection.num_frames:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from nf_plugins.data import validation
 from nf_plugins.data.camera_conventions import require_finite_matrix, require_rigid_pose
+from nf_plugins.data.easymocap import EXTRINSICS, INTRINSICS, read_easymocap_cameras
 from nf_plugins.data.restricted_pickle import load_restricted
 from nf_plugins.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
 ANNOTATIONS = "annots.npy"
-INTRINSICS, EXTRINSICS = "intri.yml", "extri.yml"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 NUM_DISTORTION = 5
 
@@ -103,24 +103,21 @@ def read_annotations(root: Path, translation_unit: float) -> ZjuCapture:
 
 def read_easymocap(root: Path) -> ZjuCapture:
     """What ``intri.yml`` and ``extri.yml`` say of the cameras that they name."""
-    intrinsics, extrinsics = (_read_opencv_yaml(root / name) for name in (INTRINSICS, EXTRINSICS))
     path = root / INTRINSICS
-    names = sorted((key[2:] for key in intrinsics if key.startswith("K_")), key=validation.natural_key)
-    if not names:
-        raise InputError(f"{path} names no camera (K_NAME), expected EasyMocap's intrinsics.")
+    known = read_easymocap_cameras(root)
     folders = {folder.name: folder for folder in _camera_folders(root)}
-    cameras = []
-    for name in names:
-        if name not in folders:
-            raise InputError(f"{path} names the camera {name}, but {root / 'images'} has no folder {name} with images.")
-        distortion = intrinsics.get(f"D_{name}", intrinsics.get(f"dist_{name}", np.zeros(NUM_DISTORTION)))
-        rotation = extrinsics.get(f"Rot_{name}")
-        if f"R_{name}" in extrinsics:
-            rotation = _rotation_matrix(extrinsics[f"R_{name}"], f"R_{name} of {root / EXTRINSICS}")
-        if rotation is None or f"T_{name}" not in extrinsics:
-            raise InputError(f"{root / EXTRINSICS} has no R_{name} and T_{name}, expected the pose of every camera.")
-        translation = extrinsics[f"T_{name}"]
-        cameras.append(_camera(intrinsics[f"K_{name}"], rotation, translation, distortion, f"camera {name} of {path}"))
+    for camera in known:
+        if camera.name not in folders:
+            raise InputError(
+                f"{path} names the camera {camera.name}, but {root / 'images'} has no folder {camera.name} with images."
+            )
+    cameras = [
+        _camera(
+            camera.intrinsics, camera.rotation, camera.translation, camera.distortion, f"camera {camera.name} of {path}"
+        )
+        for camera in known
+    ]
+    names = [camera.name for camera in known]
     images = _images_of_folders(root, [folders[name] for name in names])
     return ZjuCapture(names, *_stacked(cameras), images, None, path)
 
@@ -232,26 +229,3 @@ def _images_of_folders(root: Path, folders: Sequence[Path]) -> list[list[Path]]:
             f"{folder}", len(files), f"{folders[0]}", len(columns[0]), "cameras are taken to be synchronised."
         )
     return [list(frame) for frame in zip(*columns, strict=True)]
-
-
-def _read_opencv_yaml(path: Path) -> dict[str, FloatArray]:
-    """The matrices of a file that OpenCV's FileStorage wrote, by name."""
-    import cv2
-
-    try:
-        storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
-        keys = storage.root().keys()
-        nodes = {key: storage.getNode(key).mat() for key in keys if not storage.getNode(key).isSeq()}
-        storage.release()
-    except (cv2.error, SystemError) as error:
-        raise InputError(f"{path} cannot be read ({error}), expected OpenCV's YAML: write it anew.") from error
-    return {key: np.asarray(matrix, dtype=np.float64) for key, matrix in nodes.items() if matrix is not None}
-
-
-def _rotation_matrix(vector: FloatArray, name: str) -> FloatArray:
-    """The matrix of a rotation vector (3, 1); a matrix (3, 3) stays."""
-    import cv2
-
-    if vector.shape == (3, 3):
-        return vector
-    return np.asarray(cv2.Rodrigues(require_finite_matrix(vector.reshape(-1, 1), (3, 1), name))[0], dtype=np.float64)

@@ -21,9 +21,9 @@ from nf_plugins.atomic_files import atomic_path
 from nf_plugins.engine import checkpoints, run_folder
 from nf_plugins.engine.devices import default_machine_config
 from nf_plugins.engine.flags import Flag
-from nf_plugins.engine.training_record import RECORD_NAME, StepClock, count_parameters, update_training_record
+from nf_plugins.engine.training_record import RECORD_NAME, StepClock, StepInterval, update_training_record
 from nf_plugins.errors import InputError
-from nf_plugins.evaluation.protocol import machine_name
+from nf_plugins.run_facts import count_parameters, machine_name
 
 
 @dataclass
@@ -103,7 +103,7 @@ class DynamicTrainer(Trainer):
         self._completed_step: int | None = None
         self._good_checkpoints: list[Path] = []
         self._random_state: checkpoints.State | None = None
-        self._step_clock = StepClock()
+        self._step_clock = StepClock(self.device)
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Set up the pipeline, the optimisers and the viewer, and load the checkpoint to continue from."""
@@ -257,25 +257,26 @@ class DynamicTrainer(Trainer):
             step: the last step that was taken.
         """
         path = self.checkpoint_dir / checkpoints.checkpoint_name(step)
+        # Before the checkpoint: writing it waits for the GPU, and that wait belongs to the steps.
+        interval = self._step_clock.take()
         _flush_logs()
         checkpoints.save_checkpoint_atomically(self._state(step), path)
         self._good_checkpoints = [good for good in self._good_checkpoints if good != path] + [path]
         if self.config.save_only_latest_checkpoint:
             keep = self._good_checkpoints[-2:] if self.config.keep_previous_checkpoint else [path]
             checkpoints.remove_checkpoints_except(self.checkpoint_dir, set(keep))
-        self._record_training()
-
-    def _record_training(self) -> None:
-        """Bring training.json up to the checkpoint that was just saved."""
-        interval = self._step_clock.take()
         if interval is not None:
-            pipeline: Any = getattr(self.pipeline, "module", self.pipeline)
-            update_training_record(
-                self.base_dir / RECORD_NAME,
-                interval,
-                machine=machine_name(self.device),
-                num_parameters=count_parameters(pipeline.model),
-            )
+            self._record_training(interval)
+
+    def _record_training(self, interval: StepInterval) -> None:
+        """Bring training.json up to the checkpoint that was just saved."""
+        pipeline: Any = getattr(self.pipeline, "module", self.pipeline)
+        update_training_record(
+            self.base_dir / RECORD_NAME,
+            interval,
+            machine=machine_name(self.device),
+            num_parameters=count_parameters(pipeline.model),
+        )
 
     def _state(self, step: int) -> dict[str, Any]:
         pipeline: Any = getattr(self.pipeline, "module", self.pipeline)

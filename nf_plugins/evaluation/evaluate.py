@@ -12,7 +12,6 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from nf_plugins.atomic_files import check_writable, write_json
-from nf_plugins.engine.training_record import count_parameters
 from nf_plugins.errors import InputError
 from nf_plugins.evaluation.dataset_images import Split, dataset_for_split, image_identity, render_and_load
 from nf_plugins.evaluation.image_metrics import mask_cross_entropy, mask_iou, masked_ssim, psnr, ssim
@@ -21,6 +20,7 @@ from nf_plugins.evaluation.protocol import protocol_block
 from nf_plugins.evaluation.split_folder import FolderOptions, SplitFolder, evaluation_conditions
 from nf_plugins.exporters.image_files import to_8_bit, write_image
 from nf_plugins.progress import progress_bar
+from nf_plugins.run_facts import count_parameters
 
 MaskChoice = Literal["full", "foreground", "both"]
 

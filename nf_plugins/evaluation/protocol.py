@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nf_plugins.run_facts import machine_name
+
 
 def protocol_block(
     config: Any,
@@ -72,24 +74,6 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[name] = "unknown"
     return versions
-
-
-def machine_name(device: torch.device | str) -> str:
-    """The GPU's name, or the processor's with its number of threads."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}: {_processor_name()}, {torch.get_num_threads()} threads"
-
-
-def _processor_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _resolution(cameras: Any) -> list[int] | list[list[int]]:

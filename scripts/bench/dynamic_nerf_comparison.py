@@ -20,6 +20,7 @@ from typing import Any
 import tyro
 
 from nf_plugins.atomic_files import write_json
+from nf_plugins.errors import InputError
 
 KINDS = ("tnerf", "dynerf", "dnerf", "nerfies", "hypernerf", "ndr")
 COLUMNS = {
@@ -83,51 +84,66 @@ def train_command(options: Options, method: str, seed: int) -> list[str]:
     ]  # fmt: skip
 
 
+def evaluate_command(options: Options, folder: Path, output_path: Path) -> list[str]:
+    """The command that measures a run."""
+    return [
+        "nf-eval", "--load-config", str(folder / "config.yml"), "--output-path", str(output_path),
+        "--mesh-frames", *map(str, options.mesh_frames), "--mesh-resolution", "96", "--mesh-samples", "20000",
+        "--no-lpips", "--image-stride", str(options.image_stride),
+    ]  # fmt: skip
+
+
 def run(options: Options, method: str, seed: int) -> dict[str, Any]:
-    """Trains and evaluates one method, unless that was done before."""
+    """Trains and evaluates one method, unless the same commands did it before.
+
+    Raises:
+        InputError: The run's folder was made by other commands.
+    """
     folder = options.output_dir / f"seed-{seed}" / method / "run"
-    evaluation = folder / "evaluation" / "comparison.json"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    evaluation, record = folder / "evaluation" / "comparison.json", folder / "commands.json"
+    commands = [train_command(options, method, seed), evaluate_command(options, folder, evaluation)]
+    if record.is_file() and json.loads(record.read_text()) != commands:
+        raise InputError(f"{folder} holds a run of other options than these: choose another --output-dir.")
     if not evaluation.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+        write_json(record, commands)
         started = time.time()
-        evaluate = [
-            "nf-eval", "--load-config", str(folder / "config.yml"), "--output-path", str(evaluation),
-            "--mesh-frames", *map(str, options.mesh_frames), "--mesh-resolution", "96", "--mesh-samples", "20000",
-            "--no-lpips", "--image-stride", str(options.image_stride),
-        ]  # fmt: skip
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
         with (folder / "log.txt").open("a") as log:
-            for command in (train_command(options, method, seed), evaluate):
+            for command in commands:
                 subprocess.run(command, env=environment, stdout=log, stderr=log, check=True)
         print(f"{method}, seed {seed}: {time.time() - started:.0f} s", flush=True)
-    result = json.loads(evaluation.read_text())
-    return {"method": method, "seed": seed, "folder": folder, "result": result}
-
-
-def num_parameters(folder: Path) -> int:
-    """Trained numbers of a run's newest checkpoint."""
-    import torch
-
-    checkpoint = sorted((folder / "nerfstudio_models").glob("step-*.ckpt"))[-1]
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False)["optimizers"]["fields"]["state"]
-    return sum(entry["exp_avg"].numel() for entry in state.values())
+    return {"method": method, "seed": seed, "result": json.loads(evaluation.read_text())}
 
 
 def table_row(run_of: dict[str, Any]) -> list[Any]:
     """One row of the table."""
-    from results_table import training_seconds  # the script beside this one
-
     result = run_of["result"]
     values = result["mean"] | result["geometry"]["mean"]
     cells = []
     for name, (_, digits) in COLUMNS.items():
         value = values[name] * (1000 if name.startswith("chamfer") else 1)
         cells.append(f"{value:.{digits}f}")
-    folder = run_of["folder"]
-    return [
-        run_of["method"], run_of["seed"], *cells, f"{num_parameters(folder) / 1e3:.0f}",
-        f"{training_seconds(folder):.0f}",
-    ]  # fmt: skip
+    thousands = f"{result['num_parameters'] / 1e3:.0f}"
+    return [run_of["method"], run_of["seed"], *cells, thousands, f"{result['training']['seconds']:.0f}"]
+
+
+def summary_notes(runs: list[dict[str, Any]]) -> list[str]:
+    """What the table says of the claim that residual layers lift every method."""
+
+    def psnr_fg(method: str, seed: int) -> float:
+        return next(run["result"]["mean"]["psnr_fg"] for run in runs if run["method"] == method and run["seed"] == seed)
+
+    pairs = [(run["method"].removesuffix("-sdf"), run["seed"]) for run in runs if run["method"].endswith("-sdf")]
+    gains = {pair: psnr_fg(f"resfields-{pair[0]}", pair[1]) - psnr_fg(f"{pair[0]}-sdf", pair[1]) for pair in pairs}
+    first_seed = pairs[0][1]
+    text = ", ".join(f"{kind} {gain:+.2f}" for (kind, seed), gain in gains.items() if seed == first_seed)
+    notes = [f"Gain in foreground PSNR by residual layers, dB, seed {first_seed}: {text}."]
+    repeated = pairs[0][0]
+    values = {seed: gain for (kind, seed), gain in gains.items() if kind == repeated}
+    if len(values) > 1:
+        each = ", ".join(f"{gain:+.2f} (seed {seed})" for seed, gain in values.items())
+        notes.append(f"The gain of {repeated} with each seed: {each}.")
+    return notes
 
 
 def main(options: Options) -> None:
@@ -142,7 +158,7 @@ def main(options: Options) -> None:
     with ThreadPoolExecutor(options.parallel) as pool:
         runs = list(pool.map(lambda job: run(options, *job), jobs))
     block = runs[0]["result"]["protocol"]
-    settings = {name: value for name, value in asdict(options).items() if not isinstance(value, (Path, tuple))}
+    settings = {name: value for name, value in asdict(options).items() if not isinstance(value, Path)}
     write_json(
         options.result,
         {
@@ -164,7 +180,7 @@ def main(options: Options) -> None:
                 "training seconds",
             ],
             "rows": [table_row(run_of) for run_of in runs],
-            "notes": [],
+            "notes": summary_notes(runs),
         },
     )  # fmt: skip
 

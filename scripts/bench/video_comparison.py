@@ -30,9 +30,10 @@ from nf_plugins.atomic_files import atomic_path, check_writable, write_json
 from nf_plugins.engine.schedulers import CosineToFinalSchedulerConfig
 from nf_plugins.errors import InputError
 from nf_plugins.evaluation.contact_sheet import SheetRow, contact_sheet
-from nf_plugins.evaluation.protocol import machine_name, package_versions
+from nf_plugins.evaluation.protocol import package_versions
 from nf_plugins.fields.coordinate_field import CoordinateFieldConfig
 from nf_plugins.models.video import VideoModel
+from nf_plugins.run_facts import machine_name
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,6 +11,11 @@ from PIL import Image
 
 from nf_plugins.cli import check_data
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -81,3 +86,8 @@ def test_help_lists_the_dataparsers(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     out = capsys.readouterr().out
     for name in ("owlii-data", "dnerf-rgba-data", "nerfstudio-data"):
         assert name in out
+
+
+def test_all_dataparsers_of_ours_are_there_without_entry_points():
+    registered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    assert set(registered["nerfstudio.dataparser_configs"]) <= set(check_data.OURS)

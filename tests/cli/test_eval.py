@@ -85,6 +85,8 @@ def test_folders_and_a_table_of_several_runs(ball_runs: list[Path], tmp_path: Pa
         (("--table", "table.csv"), r"--table .*table.csv: unknown format"),
         (("--split", "test", "test"), "--split names test, test"),
         (("--fps", 0), "--fps must be positive"),
+        (("--mesh-resolution", 1), "--mesh-resolution is 1"),
+        (("--mesh-samples", 0), "--mesh-samples is 0"),
     ],
 )
 def test_bad_options_are_named_before_a_run_is_loaded(ball_runs: list[Path], arguments, message: str) -> None:

@@ -19,6 +19,8 @@ def test_unit_times_stay_unless_told_otherwise():
     for rule in ("auto", "unit"):
         np.testing.assert_array_equal(make_timeline(times, rule, 0.0, "FILE").times, times)
     np.testing.assert_allclose(make_timeline(times, "sequence", 0.0, "FILE").times, [0, 2 / 7, 1])
+    assert [make_timeline(times, rule, 0.0, "FILE").rule for rule in ("auto", "sequence")] == ["unit", "sequence"]
+    assert make_timeline(2 * times, "auto", 0.0, "FILE").rule == "sequence"
     with pytest.raises(InputError, match="go from 0.2 to 3.*--times sequence"):
         make_timeline(np.array([0.2, 3.0]), "unit", 0.0, "FILE")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nf_plugins.data.layouts import LAYOUTS, layout_hint, recognise_layout
+from nf_plugins.data.processing import frame_sources
 
 
 def test_our_layouts_are_recognised(tiny_owlii_scene: Path, tiny_dnerf_scene: Path):
@@ -93,3 +94,11 @@ def test_real_captures(shared_data: Path, folder: str, description: str):
     layout = recognise_layout(shared_data / folder)
     assert layout is not None
     assert layout.description == description
+
+
+@pytest.mark.parametrize("suffix", frame_sources.VIDEO_SUFFIXES)
+def test_every_video_that_is_processed_is_recognised_as_one(tmp_path: Path, suffix: str):
+    path = tmp_path / f"clip{suffix.upper()}"
+    path.touch()
+    layout = recognise_layout(path)
+    assert layout is not None and layout.dataparser == "video-data"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nf_plugins.data import restricted_pickle
 from nf_plugins.data.restricted_pickle import load_restricted
 from nf_plugins.errors import InputError
 
@@ -150,6 +151,45 @@ def test_structured_arrays_are_refused(tmp_path: Path):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(np.zeros(2, dtype=[("x", "f4"), ("y", "O")])))
     with pytest.raises(InputError, match="structured"):
         load_restricted(tmp_path / "a.pkl")
+
+
+@pytest.mark.parametrize("name", ["i4,f8", "(2,)i4", "i4,O", "V8", "T"])
+def test_structured_arrays_are_refused_by_name_as_well(tmp_path: Path, name: str):
+    class Forged:
+        def __init__(self, *state: Any) -> None:
+            self.state = state
+
+        def __reduce__(self) -> Any:
+            return self.state
+
+    dtype = Forged(np.dtype, (name, False, True), (3, "|", None, None, None, -1, -1, 0))
+    reconstruct = np.array(0).__reduce__()[0]
+    content: Any = [None] if name == "T" else bytes(np.dtype(name).itemsize)
+    array = Forged(reconstruct, (np.ndarray, (0,), b"b"), (1, (1,), dtype, False, content))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(array))
+    with pytest.raises(InputError, match=r"a\.pkl cannot be read.*structured"):
+        load_restricted(tmp_path / "a.pkl")
+
+
+@pytest.mark.parametrize(("module", "name"), restricted_pickle.ADMITTED)
+def test_what_a_pickle_names_cannot_be_changed_by_it(tmp_path: Path, module: str, name: str):
+    """A state in a pickle sets attributes: of a function, for instance, its documentation or its defaults."""
+
+    def attributes() -> Any:
+        kept = restricted_pickle.ADMITTED[module, name]
+        function = getattr(kept, "_function", kept)
+        return kept, function, function.__doc__, getattr(function, "__defaults__", None), dir(function)
+
+    before = attributes()
+    named = b"\x80\x02c" + f"{module}\n{name}\n".encode()
+    for key, value in (("__doc__", "changed"), ("__defaults__", (1, 2, 3)), ("_function", "changed"), ("new", 1)):
+        for state in ((None, {key: value}), {key: value}):
+            # The pickle of the state without its protocol and its end, then "b": set the state.
+            path = tmp_path / "a.pkl"
+            path.write_bytes(named + pickle.dumps(state, protocol=2)[2:-1] + b"b.")
+            with pytest.raises(InputError, match=r"a\.pkl cannot be read"):
+                load_restricted(path)
+            assert attributes() == before
 
 
 @pytest.mark.parametrize("kept", [0, 3, 40, 150, -1])

@@ -44,6 +44,11 @@ def test_defaults_of_a_lens():
     [
         ({"fl_x": 9.0}, "has no w and h"),
         ({"fl_x": 9.0, "w": 4, "h": 4, "distortion_params": [1, 2]}, "distortion_params of frame 0 .* holds 2 numbers"),
+        (
+            {"fl_x": 9.0, "w": 4, "h": 4, "distortion_params": 5},
+            "distortion_params of frame 0 .* is 5, expected a list",
+        ),
+        ({"fl_x": 9.0, "w": 4, "h": 4, "distortion_params": "none!!"}, "distortion_params .* is 'none!!', expected a"),
         ({"fl_x": "wide", "w": 4, "h": 4}, "fl_x of frame 0 .* is 'wide'"),
         ({"fl_x": 9.0, "w": 4, "h": 4, "k1": math.inf}, "distortion of frame 0 .* is inf"),
         ({"camera_angle_x": 4.0, "w": 4, "h": 4}, "has no fl_x"),
@@ -84,6 +89,10 @@ def test_files_of_frames(tmp_path: Path):
     read.contents["test_filenames"] = ["d"]
     with pytest.raises(InputError, match="test_filenames of .* names d"):
         tj.split_lists(read, images)
+    for wrong in (5, "c", {"c": 1}):
+        read.contents["test_filenames"] = wrong
+        with pytest.raises(InputError, match="test_filenames of .* is .*, expected a list"):
+            tj.split_lists(read, images)
 
 
 def test_boxes_matrices_and_numbers_of_the_file():

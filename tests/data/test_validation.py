@@ -86,5 +86,32 @@ def test_json_errors_are_named(tmp_path: Path):
         validation.read_json(tmp_path / "b.json", "cameras")
 
 
+def test_archives_and_their_errors(tmp_path: Path):
+    path = tmp_path / "a.npz"
+    arrays = {"a": np.arange(600.0).reshape(20, 30), "b": np.array(["x"])}
+    np.savez_compressed(path, **arrays)
+    whole = path.read_bytes()
+    read = validation.read_npz(path, "cameras")
+    assert list(read) == ["a", "b"]
+    for key, array in arrays.items():
+        np.testing.assert_array_equal(read[key], array)
+
+    middle = len(whole) // 4  # in the deflated bytes of a
+    damages = [whole[:-20], whole[:50], b"", b"text", whole[:middle] + b"\xff" * 8 + whole[middle + 8 :]]
+    for content in damages:
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"a\.npz cannot be read .*NumPy archive with cameras"):
+            validation.read_npz(path, "cameras")
+    with path.open("wb") as file:
+        np.save(file, arrays["a"])
+    with pytest.raises(InputError, match=r"a\.npz cannot be read \(it holds a single array\)"):
+        validation.read_npz(path, "cameras")
+    np.savez(path, a=np.array([{}], dtype=object))
+    with pytest.raises(InputError, match=r"a\.npz cannot be read .*allow_pickle"):
+        validation.read_npz(path, "cameras")
+    with pytest.raises(InputError, match=r"b\.npz does not exist, expected cameras"):
+        validation.read_npz(tmp_path / "b.npz", "cameras")
+
+
 def test_natural_order():
     assert sorted(["cam_10", "cam_2", "cam_test"], key=validation.natural_key) == ["cam_2", "cam_10", "cam_test"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import struct
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -41,6 +42,19 @@ def test_a_part_of_a_video_file(video: Path) -> None:
     assert clip.fps == 2.5
     rest = open_clip(video, ClipSelection(start_frame=9))
     np.testing.assert_array_equal(rest.frames.numpy(), FRAMES[9:])
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_rotation_flags_are_applied(tmp_path: Path, turns: int) -> None:
+    path = write_video(tmp_path / "turned.mp4", np.ascontiguousarray(np.rot90(FRAMES, turns, axes=(1, 2))))
+    content = path.read_bytes()
+    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    start = content.index(upright, content.index(b"tkhd"))  # the track's matrix
+    cosine, sine = [(1, 0), (0, 1), (-1, 0), (0, -1)][turns]
+    turned = struct.pack(">9i", cosine << 16, sine << 16, 0, -sine << 16, cosine << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(content[:start] + turned + content[start + len(upright) :])
+    clip = open_clip(path, ClipSelection())
+    np.testing.assert_array_equal(clip.frames.numpy(), FRAMES)
 
 
 def test_arrays_of_either_type(tmp_path: Path) -> None:

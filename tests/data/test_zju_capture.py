@@ -42,7 +42,11 @@ def easymocap(root: Path, distortion_key: str = "dist", rotation_key: str = "R")
         rotation = cams["R"][index]
         if rotation_key == "R":
             extrinsics.write(f"R_{name}", cv2.Rodrigues(rotation)[0])
-        extrinsics.write(f"Rot_{name}", rotation)
+        else:
+            extrinsics.write(f"Rot_{name}", rotation)
+        # Numbers among the matrices, as EasyMocap's own calibration writes them.
+        intrinsics.write(f"H_{name}", 1024)
+        intrinsics.write(f"W_{name}", 1024)
         extrinsics.write(f"T_{name}", cams["T"][index] / 1000)
         (root / "images" / name).mkdir(parents=True)
         for frame in range(2):
@@ -175,7 +179,7 @@ def test_bad_easymocap_files_get_their_sentence(tmp_path: Path):
         read_easymocap(tmp_path)
     text = (tmp_path / "extri.yml").read_text()
     (tmp_path / "extri.yml").write_text(text.replace("T_00", "U_00"))
-    with pytest.raises(InputError, match="has no R_00 and T_00"):
+    with pytest.raises(InputError, match="has no T_00"):
         read_easymocap(tmp_path)
     (tmp_path / "intri.yml").write_text("%YAML:1.0\n---\nK_00: [1, 2\n")
     with pytest.raises(InputError, match=r"intri\.yml"):

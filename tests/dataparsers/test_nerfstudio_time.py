@@ -223,6 +223,20 @@ def test_times_in_unit_range_stay_and_other_units_are_mapped(capture: Callable[.
     assert {path.stem for path in outputs.image_filenames} == {"000001", "000003"}
 
 
+def test_the_unit_of_times_is_that_of_the_file_whichever_frames_are_selected(capture: Callable[..., Path]):
+    def in_seconds(contents: dict[str, Any]) -> None:
+        contents.pop("time_unit")
+        for frame in contents["frames"]:
+            frame["time"] *= 5  # 0, 0.5, 1, 1.5
+
+    folder = edit(capture(), in_seconds)
+    for options, times in (({}, [0, 1 / 3, 2 / 3, 1]), ({"num_frames": 2}, [0, 1]), ({"num_frames": 3}, [0, 0.5, 1])):
+        torch.testing.assert_close(parse(folder, **options).metadata["frame_times"], torch.tensor(times).float())
+    # Who says so has them as they are, of the selected frames.
+    outputs = parse(folder, num_frames=2, times="unit")
+    torch.testing.assert_close(outputs.metadata["frame_times"], torch.tensor([0.0, 0.5]))
+
+
 def test_a_rig_that_was_triggered_unevenly_is_joined_by_tolerance(
     capture: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -201,6 +202,19 @@ def change_matrices(path: Path, **changed: np.ndarray | None) -> None:
     np.savez(path, **matrices)
 
 
+def npy_bytes(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def damage_deflated(path: Path) -> None:
+    np.savez_compressed(path, **np.load(path))
+    content = path.read_bytes()
+    start = content.index(b"world_mat_0.npy") + 40
+    path.write_bytes(content[:start] + b"\xff" * 20 + content[start + 20 :])
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
@@ -223,6 +237,16 @@ BAD_SCENES: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
     ),
     "camera file truncated": (
         lambda s: truncate(s / "cam_test/cameras_sphere.npz"),
+        {},
+        "cam_test/cameras_sphere.npz cannot be read",
+    ),
+    "camera file with a single array": (
+        lambda s: (s / "cam_test/cameras_sphere.npz").write_bytes(npy_bytes(np.eye(4))),
+        {},
+        "cam_test/cameras_sphere.npz cannot be read",
+    ),
+    "camera file damaged": (
+        lambda s: damage_deflated(s / "cam_test/cameras_sphere.npz"),
         {},
         "cam_test/cameras_sphere.npz cannot be read",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from nf_plugins.errors import InputError
 
 MASK_THRESHOLD = 127
 """Videos of masks are compressed: their black is not 0."""
+LOSSLESS_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+"""Of masks that may hold small numbers, such as 0 and 1."""
 
 
 def check_mask_options(options: MaskOptions) -> None:
@@ -36,26 +38,38 @@ class MaskMaker:
     Args:
         options: How they are made.
         sources: The cameras' images.
+        chosen: Numbers of all frames of each camera that are used, never falling.
         image_fps: As for ``open_source``.
 
     Raises:
-        InputError: A camera has no masks or plate, or as many masks as make no sense.
+        InputError: A camera has no masks or plate, as many masks as make no sense, or empty ones alone.
     """
 
-    def __init__(self, options: MaskOptions, sources: dict[str, FrameSource], image_fps: float) -> None:
+    def __init__(
+        self,
+        options: MaskOptions,
+        sources: Mapping[str, FrameSource],
+        chosen: Mapping[str, Sequence[int] | NDArray[np.int64]],
+        image_fps: float,
+    ) -> None:
         check_mask_options(options)
         self.options = options
         self.files: dict[str, FrameSource] = {}
+        self.mask_numbers: dict[str, dict[int, int]] = {}
+        """For each camera the number of every chosen frame's mask."""
+        self.thresholds: dict[str, float] = {}
         self.plates: dict[str, NDArray[np.uint8]] = {}
         if options.masks is not None:
             found = find_sources(options.masks, "a video or a folder of masks per camera")
             for name in sources:
                 if name not in found:
                     raise InputError(f"{options.masks} has no masks of camera {name}, expected {name}/ or a video.")
-                self.files[name] = open_source(found[name], image_fps)
+                masks = open_source(found[name], image_fps)
+                numbers = mask_numbers(masks, name, len(sources[name]), [int(frame) for frame in chosen[name]])
+                self.files[name], self.mask_numbers[name] = masks, numbers
+                self.thresholds[name] = mask_threshold(masks, sorted(numbers.values()))
         if options.background_plates is not None:
             self.plates = {name: _read_plate(options.background_plates, name) for name in sources}
-        self.sources = sources
 
     def __bool__(self) -> bool:
         return self.options.chroma_key is not None or bool(self.files) or bool(self.plates)
@@ -64,14 +78,15 @@ class MaskMaker:
         """A function that gives the foreground (H, W) of an image (H, W, 3), or None when no masks are made.
 
         Args:
-            indices: The frames of the camera's source that it will be asked for, one call each, in this order.
+            indices: Those of the chosen frames that it will be asked for, one call each, in this order; never falling.
         """
         if camera not in self.files:
             return lambda image: self._made_mask(camera, image)
-        given = self._given_masks(camera, indices)
+        numbers, threshold = self.mask_numbers[camera], self.thresholds[camera]
+        given = read_frames(self.files[camera], [numbers[index] for index in indices])
 
         def next_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-            mask = next(given)
+            mask = next(given)[..., 0] > threshold
             if mask.shape != image.shape[:2]:
                 raise InputError(
                     f"The masks {self.files[camera].path} are {mask.shape[1]}x{mask.shape[0]} pixels, but the images "
@@ -80,18 +95,6 @@ class MaskMaker:
             return mask
 
         return next_mask
-
-    def _given_masks(self, camera: str, indices: Sequence[int]) -> Iterator[NDArray[np.bool_]]:
-        """Masks by the frame's number, or, when there are only as many as chosen frames, by their order."""
-        masks, count = self.files[camera], len(self.sources[camera])
-        if len(masks) == len(indices) != count:
-            indices = range(len(indices))
-        elif len(masks) != count:
-            raise InputError(
-                f"{masks.path} holds {len(masks)} masks, but {camera} has {count} frames, of which {len(indices)} are "
-                "used, expected one of these numbers: write one mask per frame."
-            )
-        return (mask[..., 0] > MASK_THRESHOLD for mask in read_frames(masks, indices))
 
     def _made_mask(self, camera: str, image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
         options = self.options
@@ -106,6 +109,55 @@ class MaskMaker:
                 f"{image.shape[1]}x{image.shape[0]}, expected the same: take it with the same camera."
             )
         return clean_mask(plate_mask(image, plate, options.plate_tolerance), options.mask_cleanup)
+
+
+def mask_numbers(masks: FrameSource, camera: str, num_frames: int, chosen: Sequence[int]) -> dict[int, int]:
+    """The number of every chosen frame's mask: the frame's own, or, with as many masks as chosen frames, its place.
+
+    Args:
+        masks: Of a camera.
+        camera: Its name.
+        num_frames: Of the camera's images.
+        chosen: Which of them are used.
+
+    Raises:
+        InputError: There is another number of masks.
+    """
+    if len(masks) == num_frames:
+        return {frame: frame for frame in chosen}
+    if len(masks) != len(chosen):
+        raise InputError(
+            f"{masks.path} holds {len(masks)} masks, but {camera} has {num_frames} frames, of which {len(chosen)} are "
+            "used, expected one of these numbers: write one mask per frame."
+        )
+    return {frame: place for place, frame in enumerate(chosen)}
+
+
+def mask_threshold(masks: FrameSource, numbers: Sequence[int]) -> float:
+    """The value above which a camera's masks are foreground: half of what is white in them.
+
+    White is 255, except in images without loss whose values are all small, such as 0 and 1: there it is the largest
+    value of all masks. Reads no more of them than are needed.
+
+    Args:
+        numbers: Of the masks that are used, rising.
+
+    Raises:
+        InputError: All of them are empty.
+    """
+    largest = 0
+    for mask in read_frames(masks, numbers):
+        largest = max(largest, int(mask[..., 0].max()))
+        if largest > MASK_THRESHOLD:
+            return MASK_THRESHOLD
+    is_lossless = bool(masks.files) and all(path.suffix.lower() in LOSSLESS_SUFFIXES for path in masks.files)
+    if not is_lossless or largest == 0:
+        raise InputError(
+            f"The masks {masks.path} of the {len(numbers)} frames that are used are all empty (no value is above "
+            f"{largest}), expected foreground brighter than half: write masks of 0 and 255, or leave this camera out "
+            "with --only."
+        )
+    return largest / 2
 
 
 def chroma_mask(image: NDArray[np.uint8], key: tuple[int, int, int], tolerance: float) -> NDArray[np.bool_]:

@@ -170,7 +170,7 @@ def _decode(source: FrameSource, indices: Sequence[int]) -> Iterator[NDArray[np.
                     return
                 if number != next_wanted:
                     continue
-                pixels = upright(frame.to_ndarray(format="rgb24"), frame.rotation)
+                pixels = upright(frame.to_ndarray(format="rgb24"), getattr(frame, "rotation", 0))
                 while next_wanted == number:
                     yield pixels
                     next_wanted = next(wanted, None)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from nf_plugins.data import transforms_json as tj
 from nf_plugins.data import validation
-from nf_plugins.data.camera_conventions import camera_to_world_opengl, require_finite_matrix, require_rigid_pose
+from nf_plugins.data.camera_conventions import camera_to_world_opengl, require_rigid_pose
+from nf_plugins.data.easymocap import EXTRINSICS, INTRINSICS, read_easymocap_cameras
 from nf_plugins.errors import InputError
 
 ASPECT_TOLERANCE = 0.005
@@ -115,57 +116,27 @@ def read_transforms_cameras(path: Path) -> Calibration:
 
 
 def read_easymocap(folder: Path) -> Calibration:
-    """EasyMocap's intri.yml (K_, dist_, perhaps H_ and W_) and extri.yml (Rot_ or R_, T_; world to OpenCV camera)."""
-    import cv2
-
-    intrinsics, extrinsics = folder / "intri.yml", folder / "extri.yml"
-    files = {}
-    for path in (intrinsics, extrinsics):
-        try:
-            files[path] = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
-            opened = files[path].isOpened()
-        except (cv2.error, SystemError) as error:
-            raise InputError(f"{path} cannot be read ({error}), expected OpenCV's YAML: write it anew.") from error
-        if not opened:
-            raise InputError(f"{path} cannot be read, expected OpenCV's YAML: write it anew.")
-    node = files[intrinsics].getNode("names")
-    names = [node.at(index).string() for index in range(node.size())]
-    if not names:
-        raise InputError(f"{intrinsics} has no names, expected the list of its cameras.")
-
-    def matrix(path: Path, key: str, shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
-        value = files[path].getNode(key).mat()
-        if value is None:
-            raise InputError(f"{path} has no {key}, expected it for every camera that names lists.")
-        return require_finite_matrix(value, shape or value.shape, f"{key} of {path}")
-
+    """EasyMocap's intri.yml and extri.yml; see ``data/easymocap.py``."""
+    intrinsics, extrinsics = folder / INTRINSICS, folder / EXTRINSICS
     cameras = []
-    for name in names:
-        calibration = matrix(intrinsics, f"K_{name}", (3, 3))
-        if files[extrinsics].getNode(f"Rot_{name}").empty():
-            rotation = cv2.Rodrigues(matrix(extrinsics, f"R_{name}"))[0]
-        else:
-            rotation = matrix(extrinsics, f"Rot_{name}", (3, 3))
-        translation = matrix(extrinsics, f"T_{name}", (3, 1))
-        pose = camera_to_world_opengl(rotation, -rotation.T @ translation[:, 0])
-        size = [files[intrinsics].getNode(f"{key}_{name}") for key in ("W", "H")]
-        width, height = (0 if node.empty() else int(node.real()) for node in size)
-        key = next((key for key in ("dist", "D") if not files[intrinsics].getNode(f"{key}_{name}").empty()), None)
-        distortion = np.zeros(5) if key is None else matrix(intrinsics, f"{key}_{name}").reshape(-1)
+    for camera in read_easymocap_cameras(folder):
+        pose = camera_to_world_opengl(camera.rotation, -camera.rotation.T @ camera.translation)
         lens = tj.Lens(
-            width=width,
-            height=height,
-            fx=float(calibration[0, 0]),
-            fy=float(calibration[1, 1]),
-            cx=float(calibration[0, 2]) + OPENCV_PIXEL_SHIFT,
-            cy=float(calibration[1, 2]) + OPENCV_PIXEL_SHIFT,
-            distortion=_from_opencv(distortion, f"dist_{name} of {intrinsics}"),
+            width=camera.width,
+            height=camera.height,
+            fx=float(camera.intrinsics[0, 0]),
+            fy=float(camera.intrinsics[1, 1]),
+            cx=float(camera.intrinsics[0, 2]) + OPENCV_PIXEL_SHIFT,
+            cy=float(camera.intrinsics[1, 2]) + OPENCV_PIXEL_SHIFT,
+            distortion=_from_opencv(camera.distortion, f"dist_{camera.name} of {intrinsics}"),
         )
         if lens.fx <= 0 or lens.fy <= 0:
-            raise InputError(f"K_{name} of {intrinsics} has the focal length {lens.fx:g}, expected a positive one.")
-        cameras.append(KnownCamera(name, lens, require_rigid_pose(pose, f"Rot_{name} of {extrinsics}")))
-    for file in files.values():
-        file.release()
+            raise InputError(
+                f"K_{camera.name} of {intrinsics} has the focal length {min(lens.fx, lens.fy):g}, expected a positive "
+                "one."
+            )
+        pose = require_rigid_pose(pose, f"Rot_{camera.name} of {extrinsics}")
+        cameras.append(KnownCamera(camera.name, lens, pose))
     return Calibration(cameras, "easymocap")
 
 

@@ -48,12 +48,14 @@ def process_multiview_video(options: MultiviewVideoOptions) -> str:
         options.fps, options.start_frame, options.frame_stride, options.num_frames, options.count_tolerance
     )
     plan = plan_frames(sources, options.offsets, selection)
-    maker = MaskMaker(options, sources, options.image_fps)
+    maker = MaskMaker(options, sources, plan.indices, options.image_fps)
     record: dict[str, Any] = {
         "command": "multiview-video",
         "options": asdict(options),
         "calibration": calibration.source,
     }
+    names = [camera.name for camera in cameras]
+    held_out = names[-1] if len(names) > 2 else None
     with new_capture_folder(options.output_dir, options.overwrite, record) as staging, progress_bar() as progress:
         task = progress.add_task("Writing images", total=len(cameras) * len(plan.times))
         writer = NerfstudioTimeWriter(staging, {}, options.image_format)
@@ -67,12 +69,11 @@ def process_multiview_video(options: MultiviewVideoOptions) -> str:
                 progress.advance(task)
         keys = _keys(calibration, staging)
         path = writer.finish(**keys)
-        box = _scene_box(path, options, bool(maker))
+        box = _scene_box(path, options, bool(maker), held_out)
         if box is not None:
             writer.finish(**keys, scene_aabb=box.tolist())
         record["scene_aabb"] = None if box is None else box.tolist()
-    names = [camera.name for camera in cameras]
-    arguments = [] if len(names) < 3 else ["--eval-cameras", names[-1]]
+    arguments = [] if held_out is None else ["--eval-cameras", held_out]
     return train_command(options.output_dir, "nerfstudio-time-data", arguments, with_masks=bool(maker))
 
 
@@ -118,11 +119,13 @@ def _keys(calibration: Calibration, folder: Path) -> dict[str, Any]:
     return keys
 
 
-def _scene_box(path: Path, options: MultiviewVideoOptions, has_masks: bool) -> np.ndarray | None:
-    """The box that goes into the file, so that it does not depend on how it is estimated; None where none follows."""
+def _scene_box(path: Path, options: MultiviewVideoOptions, has_masks: bool, held_out: str | None) -> np.ndarray | None:
+    """The box that goes into the file, so that it does not depend on how it is estimated; None where none follows.
+
+    Masks of the camera that evaluates are left out: the box would tell training what it has seen.
+    """
     transforms = tj.read_transforms(path)
-    everything = range(len(transforms.frames))
-    lenses = [tj.lens_of_frame(transforms, index) for index in everything]
+    lenses = [tj.lens_of_frame(transforms, index) for index in range(len(transforms.frames))]
     masks = tj.files_of_key(transforms, "fg_mask_path") if has_masks else None
     try:
         box, source = choose_box(
@@ -131,7 +134,7 @@ def _scene_box(path: Path, options: MultiviewVideoOptions, has_masks: bool) -> n
             rotation=np.eye(3),
             cameras=tj.nerfstudio_cameras(tj.camera_poses(transforms), lenses),
             frame_ids=make_timeline(tj.times_of_frames(transforms), "auto", 0.0, str(path)).frame_ids,
-            train=everything,
+            train=[index for index, frame in enumerate(transforms.frames) if frame["camera"] != held_out],
             read_mask=None if masks is None else lambda index: read_foreground(masks[index], "first_channel_positive"),
         )
     except InputError as error:

@@ -12,8 +12,8 @@ class MaskOptions:
     """Where foreground masks come from; without any of these there are none."""
 
     masks: Path | None = None
-    """Folder with a video or a folder of images of masks per camera, called like the camera; brighter than half is
-    foreground."""
+    """Folder with a video or a folder of images of masks per camera, called like the camera; brighter than half (in
+    images without loss: of the camera's brightest value, so that 0 and 1 will do) is foreground."""
     chroma_key: tuple[int, int, int] | None = None
     """Colour of the backdrop, 0 to 255 each; what differs from it in hue is foreground."""
     chroma_tolerance: float = 40.0

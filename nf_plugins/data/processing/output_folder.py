@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nf_plugins.data.writers.scene_folder import put_in_place, remove_abandoned
+from nf_plugins.data.writers.scene_folder import remove_abandoned, whole_folder
 from nf_plugins.errors import InputError
 
 RECORD_FILE = "process_data.json"
@@ -21,8 +19,9 @@ def check_output_folder(folder: Path, overwrite: bool) -> None:
     """Raise InputError when a capture may not be written to ``folder``.
 
     Even with ``overwrite`` only folders are replaced that nf-process-data wrote: a mistyped path never deletes other
-    data.
+    data. What a killed process has left is cleared up first, see ``remove_abandoned``.
     """
+    remove_abandoned(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output-dir {folder} is a file, expected the name of a new or empty folder.")
     if not folder.is_dir() or not any(folder.iterdir()):
@@ -50,23 +49,8 @@ def new_capture_folder(folder: Path, overwrite: bool, record: dict[str, Any]) ->
     Raises:
         InputError: The target holds something to be kept, or cannot be written to. Nothing has been written then.
     """
-    folder = folder.absolute()
     check_output_folder(folder, overwrite)
-    staging = folder.parent / f".{folder.name}.writing-{os.getpid()}"
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(folder)
-        staging.mkdir()
-    except OSError as error:
-        raise InputError(
-            f"--output-dir {folder}: cannot create a folder in {folder.parent} ({error.strerror}), expected a place "
-            "that you may write to."
-        ) from error
-    try:
+    with whole_folder(folder) as staging:
         yield staging
         text = json.dumps(record, indent=2, sort_keys=True, default=str)
         (staging / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
-        put_in_place(staging, folder)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise

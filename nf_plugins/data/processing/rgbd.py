@@ -61,7 +61,8 @@ def process_rgbd(options: RgbdOptions) -> str:
         names = ", ".join(camera.name for camera in cameras)
         raise InputError(f"--eval-camera names {options.eval_camera}, expected one of {names}.")
     numbers = _selected_frames(options, cameras)
-    maker = MaskMaker(options, {camera.name: camera.color for camera in cameras}, image_fps=30.0)
+    sources = {camera.name: camera.color for camera in cameras}
+    maker = MaskMaker(options, sources, dict.fromkeys(sources, numbers), image_fps=30.0)
     points = _fused_points(options, cameras, numbers, maker)
     normalisation = normalisation_of(points)
     convention = "ray" if options.convert_depth_to_ray else options.depth_convention
@@ -131,7 +132,8 @@ def _counts(camera: RgbdCamera) -> dict[str, int]:
 
 def _images(options: RgbdOptions, camera: RgbdCamera, numbers: list[int], maker: MaskMaker) -> Iterator[MaskedImage]:
     """The chosen images of a camera with their masks, without lens distortion."""
-    mask_of, undistort = maker.masks_of(camera.name, numbers), camera.undistorter()
+    mask_of = maker.masks_of(camera.name, numbers)
+    undistort = camera.undistorter(0.5 if options.pixel_centers == "half_integers" else 0.0)
     for number, (recorded, raw) in zip(numbers, camera.frames(numbers), strict=True):
         mask = mask_of(recorded)
         if mask is not None:

@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +72,14 @@ class RgbdCamera:
                 )
             yield color, depth
 
-    def undistorter(self) -> Callable[[NDArray, bool], NDArray]:
+    def undistorter(self, first_pixel: float = 0.0) -> Callable[[NDArray, bool], NDArray]:
         """A function that makes an image (H, W) or (H, W, C) one of a camera with the same K and no distortion.
 
         Its second argument says whether to interpolate between pixels and repeat the border; else the nearest pixel is
         taken, and 0 beyond the border. All images must have one size.
+
+        Args:
+            first_pixel: Where K has the centre of the first pixel along both axes: 0, or 0.5.
         """
         maps: Any = None
 
@@ -89,9 +91,9 @@ class RgbdCamera:
 
             if maps is None:
                 size = (image.shape[1], image.shape[0])
-                maps = cv2.initUndistortRectifyMap(
-                    self.intrinsics, self.distortion, np.eye(3), self.intrinsics, size, cv2.CV_32FC1
-                )
+                matrix = self.intrinsics.copy()
+                matrix[:2, 2] -= first_pixel  # OpenCV has it at 0
+                maps = cv2.initUndistortRectifyMap(matrix, self.distortion, np.eye(3), matrix, size, cv2.CV_32FC1)
             way, border = (
                 (cv2.INTER_LINEAR, cv2.BORDER_REPLICATE) if interpolate else (cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
             )
@@ -151,11 +153,7 @@ def _read_entries(folder: Path) -> tuple[dict[str, dict[str, Any]], Path]:
             raise InputError(f"{path} is no object with an entry per camera, expected CAMERA: {{K, camera_to_world}}.")
     elif (folder / "cameras.npz").is_file():
         path = folder / "cameras.npz"
-        try:
-            with np.load(path) as archive:
-                arrays = {key: archive[key] for key in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} cannot be read ({error}), expected a NumPy archive: write it anew.") from error
+        arrays = validation.read_npz(path, "K and camera_to_world per camera")
         entries = {}
         for key, value in arrays.items():
             for known in NPZ_KEYS:

@@ -16,7 +16,7 @@ from nf_plugins.data.synthetic.mesh_sequence import MeshSequence, list_mesh_file
 from nf_plugins.data.synthetic.synth_options import OPTIONS_OF_LATER_RELEASES, SynthOptions, check_options
 from nf_plugins.data.writers.dnerf_writer import write_dnerf_scene
 from nf_plugins.data.writers.owlii_writer import OwliiCamera, write_owlii_scene
-from nf_plugins.data.writers.scene_folder import check_target, read_request
+from nf_plugins.data.writers.scene_folder import check_target, read_request, remove_abandoned
 from nf_plugins.data.writers.zju_writer import ZjuCamera, write_zju_scene
 
 GENERATOR_VERSION = 1
@@ -52,15 +52,23 @@ def _open_source(options: SynthOptions, files: list[Path], say: Any) -> MovingMe
     return sequence
 
 
-def _world_in_metres(world_from_scene: np.ndarray, camera_distance: float, say: Any) -> np.ndarray:
-    """World units for which depth in thousandths fits 16 bits well: the data's own, else a power of ten of them."""
+def _world_in_metres(world_from_scene: np.ndarray, camera_distance: float, why: str, say: Any) -> np.ndarray:
+    """World units that serve as metres: the data's own, else a power of ten of them.
+
+    They are changed where the subject is smaller than about 0.1 of them, or something is 65 of them away, which is what
+    16 bits of depth in thousandths hold.
+
+    Args:
+        camera_distance: How far away what is measured may be, scene units; 0 where no depth is written.
+        why: What follows "so that" in the line that says so.
+    """
     scale = world_from_scene[0, 0]
     farthest = scale * (camera_distance + 1.0)
     if scale >= 0.1 and farthest < 65.0:
         return world_from_scene
     factor = 10.0 ** np.floor(np.log10(60.0 / farthest))
     factor = min(factor, 10.0 ** -np.floor(np.log10(scale)))
-    say(f"World units are {factor:g} times those of the mesh files, so that 16-bit depth in thousandths fits.")
+    say(f"World units are {factor:g} times those of the mesh files, so that {why}.")
     rescaled = world_from_scene.copy()
     rescaled[:3] *= factor
     return rescaled
@@ -68,7 +76,9 @@ def _world_in_metres(world_from_scene: np.ndarray, camera_distance: float, say: 
 
 def _write_owlii(options: SynthOptions, source: MovingMesh, request: dict[str, Any], say: Any, track: Any) -> None:
     rng = np.random.default_rng(options.seed)
-    world_from_scene = _world_in_metres(source.world_from_scene, options.camera_distance, say)
+    world_from_scene = _world_in_metres(
+        source.world_from_scene, options.camera_distance, "16-bit depth in thousandths fits", say
+    )
     poses = photographs.owlii_cameras(options, source, rng)
     calibration = photographs.rig_intrinsics(options).matrix
     write_owlii_scene(
@@ -95,13 +105,15 @@ def _write_dnerf(options: SynthOptions, source: MovingMesh, request: dict[str, A
 
 
 def _write_zju(options: SynthOptions, source: MovingMesh, request: dict[str, Any], say: Any, track: Any) -> None:
+    why = "the subject has a size in metres, which the layout is in"
+    world_from_scene = _world_in_metres(source.world_from_scene, 0.0, why, say)
     poses = photographs.zju_cameras(options, source, np.random.default_rng(options.seed))
     calibration = photographs.rig_intrinsics(options).matrix
     write_zju_scene(
         options.output_dir,
         [ZjuCamera(name, calibration, swap_opengl_opencv(pose)) for name, pose in poses.items()],
         photographs.zju_frames(options, source, poses, track),
-        world_from_scene=source.world_from_scene,
+        world_from_scene=world_from_scene,
         request=request,
         overwrite=options.overwrite,
     )
@@ -135,6 +147,7 @@ def generate_scene(options: SynthOptions) -> Path:
         most = None if options.resample_frames else options.num_frames
         files = list_mesh_files(options.mesh_sequence, options.frame_stride, most)
     request = scene_request(options, files)
+    remove_abandoned(options.output_dir)
     if not options.overwrite and read_request(options.output_dir) == request:
         say(f"{options.output_dir}: already holds exactly this scene; nothing to do.")
         return options.output_dir

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
 import shutil
@@ -29,8 +31,9 @@ def check_target(folder: Path, overwrite: bool) -> None:
     """Raise InputError when a scene may not be written to ``folder``: it is a file, or holds something to be kept.
 
     Even with ``overwrite`` only folders are replaced that a scene of ours was written to: a mistyped path never
-    deletes other data.
+    deletes other data. What a killed process has left is cleared up first, see ``remove_abandoned``.
     """
+    remove_abandoned(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output-dir {folder}: is a file; give the name of a new or empty folder.")
     if not folder.is_dir() or not any(folder.iterdir()):
@@ -61,8 +64,23 @@ def new_scene_folder(
     Raises:
         InputError: the target holds something to be kept, or cannot be written to. Nothing has been written then.
     """
-    folder = folder.absolute()
     check_target(folder, overwrite)
+    with whole_folder(folder) as staging:
+        yield staging
+        content = {"request": request, **(facts or {})}
+        (staging / REQUEST_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yields a temporary sibling of ``folder``; takes its place when the block ends without error, else is removed.
+
+    Whoever calls it has checked that ``folder`` may be replaced.
+
+    Raises:
+        InputError: No folder can be made there.
+    """
+    folder = folder.absolute()
     staging = folder.parent / f".{folder.name}.writing-{os.getpid()}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,20 +88,18 @@ def new_scene_folder(
         staging.mkdir()
     except OSError as error:
         raise InputError(
-            f"--output-dir {folder}: cannot create a folder in {folder.parent} ({error.strerror}); "
-            "choose a place that you may write to."
+            f"--output-dir {folder}: cannot create a folder in {folder.parent} ({error.strerror}), expected a place "
+            "that you may write to."
         ) from error
     try:
         yield staging
-        content = {"request": request, **(facts or {})}
-        (staging / REQUEST_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        put_in_place(staging, folder)
+        _put_in_place(staging, folder)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
 
 
-def put_in_place(staging: Path, folder: Path) -> None:
+def _put_in_place(staging: Path, folder: Path) -> None:
     """Rename ``staging`` to ``folder``; what lay there is removed afterwards, or stays when renaming fails."""
     if not folder.exists():
         os.replace(staging, folder)
@@ -95,15 +111,35 @@ def put_in_place(staging: Path, folder: Path) -> None:
     except BaseException:
         os.replace(old, folder)
         raise
-    shutil.rmtree(old)
+    # Under the name of what may be deleted: a folder that is called old is whole.
+    os.replace(old, staging)
+    shutil.rmtree(staging)
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Delete temporary siblings whose process is gone (killed in the middle of writing)."""
-    for left in folder.parent.glob(f".{folder.name}.writing-*"):
+    """Clear up temporary siblings whose process is gone.
+
+    What it was writing is deleted. Where it was killed after it had put the earlier folder aside and before the new one
+    was in its place, the earlier one is put back.
+    """
+    folder = folder.absolute()
+    for old in _abandoned(folder, "old"):
+        if not folder.exists():
+            with contextlib.suppress(OSError):  # not ours to write: then the next that needs to write says so
+                os.replace(old, folder)
+        else:
+            shutil.rmtree(old, ignore_errors=True)
+    for left in _abandoned(folder, "writing"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _abandoned(folder: Path, kind: str) -> list[Path]:
+    found = []
+    for left in sorted(folder.parent.glob(f".{glob.escape(folder.name)}.{kind}-*")):
         process = left.name.rpartition("-")[2]
         if process.isdigit() and (int(process) == os.getpid() or not _is_running(int(process))):
-            shutil.rmtree(left, ignore_errors=True)
+            found.append(left)
+    return found
 
 
 def _is_running(process: int) -> bool:

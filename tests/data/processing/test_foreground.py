@@ -20,6 +20,8 @@ from nf_plugins.errors import InputError
 
 POSE = ring_pose(0.7)
 IMAGE, MASK, _ = photograph(POSE, centre_at(0.1))
+CHOSEN = {"cam": [2, 7]}
+"""Frames of the ten that are used."""
 
 
 def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
@@ -65,27 +67,27 @@ def test_reduction_keeps_pixels_that_are_mostly_foreground():
     "options", [MaskOptions(chroma_key=BACKDROP), MaskOptions(chroma_key=BACKDROP, mask_cleanup=0)]
 )
 def test_masks_by_key_colour(options: MaskOptions):
-    maker = MaskMaker(options, ten_frames(), 30.0)
+    maker = MaskMaker(options, ten_frames(), CHOSEN, 30.0)
     assert maker
     mask = maker.masks_of("cam", [3])(IMAGE)
     assert mask is not None and overlap(mask, MASK) > 0.9
 
 
 def test_no_options_no_masks():
-    maker = MaskMaker(MaskOptions(), ten_frames(), 30.0)
+    maker = MaskMaker(MaskOptions(), ten_frames(), CHOSEN, 30.0)
     assert not maker
     assert maker.masks_of("cam", [3])(IMAGE) is None
 
 
 def test_masks_of_plates(tmp_path: Path):
     Image.fromarray(np.broadcast_to(np.array(BACKDROP, np.uint8), IMAGE.shape).copy()).save(tmp_path / "cam.png")
-    maker = MaskMaker(MaskOptions(background_plates=tmp_path), ten_frames(), 30.0)
+    maker = MaskMaker(MaskOptions(background_plates=tmp_path), ten_frames(), CHOSEN, 30.0)
     mask = maker.masks_of("cam", [0])(IMAGE)
     assert maker and mask is not None and overlap(mask, MASK) > 0.9
     with pytest.raises(InputError, match="plate of cam is 40x32 pixels, but its images are 10x10"):
         maker.masks_of("cam", [0])(np.zeros((10, 10, 3), np.uint8))
     with pytest.raises(InputError, match="has 0 images called other"):
-        MaskMaker(MaskOptions(background_plates=tmp_path), {"other": ten_frames()["cam"]}, 30.0)
+        MaskMaker(MaskOptions(background_plates=tmp_path), {"other": ten_frames()["cam"]}, {}, 30.0)
 
 
 def write_masks(folder: Path, number: int) -> list[np.ndarray]:
@@ -98,23 +100,25 @@ def write_masks(folder: Path, number: int) -> list[np.ndarray]:
 
 def test_given_masks_go_by_the_frames_number_or_by_the_chosen_ones(tmp_path: Path):
     masks = write_masks(tmp_path / "all" / "cam", 10)
-    given = MaskMaker(MaskOptions(masks=tmp_path / "all"), ten_frames(), 30.0).masks_of("cam", [2, 7])
+    given = MaskMaker(MaskOptions(masks=tmp_path / "all"), ten_frames(), CHOSEN, 30.0).masks_of("cam", [2, 7])
     np.testing.assert_array_equal(given(IMAGE), masks[2])
     np.testing.assert_array_equal(given(IMAGE), masks[7])
     masks = write_masks(tmp_path / "chosen" / "cam", 2)
-    given = MaskMaker(MaskOptions(masks=tmp_path / "chosen"), ten_frames(), 30.0).masks_of("cam", [2, 7])
+    given = MaskMaker(MaskOptions(masks=tmp_path / "chosen"), ten_frames(), CHOSEN, 30.0).masks_of("cam", [2, 7])
     np.testing.assert_array_equal(given(IMAGE), masks[0])
+    later = MaskMaker(MaskOptions(masks=tmp_path / "chosen"), ten_frames(), CHOSEN, 30.0).masks_of("cam", [7])
+    np.testing.assert_array_equal(later(IMAGE), masks[1])
     with pytest.raises(InputError, match="masks/?.* are 40x32 pixels, but the images of cam 5x5"):
         given(np.zeros((5, 5, 3), np.uint8))
     with pytest.raises(InputError, match="holds 2 masks, but cam has 10 frames, of which 3 are used"):
-        MaskMaker(MaskOptions(masks=tmp_path / "chosen"), ten_frames(), 30.0).masks_of("cam", [1, 2, 3])
+        MaskMaker(MaskOptions(masks=tmp_path / "chosen"), ten_frames(), {"cam": [1, 2, 3]}, 30.0)
 
 
 def test_videos_of_masks_are_thresholded(tmp_path: Path):
     masks = [photograph(POSE, centre_at(0.03 * frame))[1] for frame in range(4)]
     write_video(tmp_path / "masks" / "cam.mp4", [np.repeat(255 * m[..., None].astype(np.uint8), 3, -1) for m in masks])
     sources = {"cam": open_source(write_video(tmp_path / "cam.mp4", [IMAGE] * 4), 30.0)}
-    given = MaskMaker(MaskOptions(masks=tmp_path / "masks"), sources, 30.0).masks_of("cam", [1, 3])
+    given = MaskMaker(MaskOptions(masks=tmp_path / "masks"), sources, {"cam": [1, 3]}, 30.0).masks_of("cam", [1, 3])
     assert overlap(given(IMAGE), masks[1]) > 0.97  # type: ignore[arg-type]
     assert overlap(given(IMAGE), masks[3]) > 0.97  # type: ignore[arg-type]
 
@@ -131,10 +135,35 @@ def test_videos_of_masks_are_thresholded(tmp_path: Path):
 )
 def test_bad_options(options: MaskOptions, says: str):
     with pytest.raises(InputError, match=says):
-        MaskMaker(options, ten_frames(), 30.0)
+        MaskMaker(options, ten_frames(), CHOSEN, 30.0)
 
 
 def test_a_camera_without_masks_is_said(tmp_path: Path):
     write_masks(tmp_path / "other", 2)
     with pytest.raises(InputError, match="has no masks of camera cam"):
-        MaskMaker(MaskOptions(masks=tmp_path), ten_frames(), 30.0)
+        MaskMaker(MaskOptions(masks=tmp_path), ten_frames(), CHOSEN, 30.0)
+
+
+@pytest.mark.parametrize("brightest", [1, 40, 255])
+def test_masks_in_images_are_told_by_half_of_their_brightest_value(tmp_path: Path, brightest: int):
+    folder = tmp_path / "cam"
+    folder.mkdir()
+    # A first frame without the subject, as dark as what a video's compression leaves; then one with a soft border.
+    Image.fromarray(np.full(MASK.shape, brightest // 50, np.uint8)).save(folder / "0.png")
+    values = brightest * MASK.astype(np.uint8)
+    values[0, :5] = int(0.4 * brightest)
+    Image.fromarray(values).save(folder / "1.png")
+    sources = {"cam": FrameSource(Path("cam.mp4"), np.arange(2) / 10)}
+    given = MaskMaker(MaskOptions(masks=tmp_path), sources, {"cam": [0, 1]}, 30.0).masks_of("cam", [0, 1])
+    assert not given(IMAGE).any()  # type: ignore[union-attr]
+    np.testing.assert_array_equal(given(IMAGE), MASK)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_camera_whose_masks_are_all_empty_stops(tmp_path: Path, suffix: str):
+    (tmp_path / "cam").mkdir()
+    for frame in range(10):
+        dark = np.full((32, 40), 0 if suffix == "png" else 20, np.uint8)
+        Image.fromarray(dark).save(tmp_path / "cam" / f"{frame}.{suffix}")
+    with pytest.raises(InputError, match="masks .*cam of the 2 frames that are used are all empty"):
+        MaskMaker(MaskOptions(masks=tmp_path), ten_frames(), {"cam": [2, 7]}, 30.0)

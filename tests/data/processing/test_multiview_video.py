@@ -181,3 +181,20 @@ def test_real_videos_of_four_cameras(shared_data: Path, tmp_path: Path):
     person = torch.linalg.inv(outputs.metadata["world_from_scene"]) @ torch.tensor([-0.9, 0.0, 0.9, 1.0])
     assert bool(((person[:3] > low) & (person[:3] < high)).all())
     assert outputs.cameras.distortion_params is not None
+
+
+def test_masks_of_the_held_out_camera_do_not_shape_the_box(recording: Path, tmp_path: Path):
+    boxes = {}
+    for name, height in (("true", LENS.height), ("cut", 14)):
+        for camera, pose in ring_poses(3).items():
+            folder = tmp_path / name / camera
+            folder.mkdir(parents=True)
+            for frame in range(NUM_FRAMES):
+                mask = photograph(pose, centre_at(frame / FPS))[1]
+                if camera == "cam3":
+                    mask[height:] = False
+                Image.fromarray(255 * mask.astype(np.uint8)).save(folder / f"{frame}.png")
+        command = process(recording, tmp_path / f"{name}_out", masks=tmp_path / name)
+        assert command.endswith("--eval-cameras cam3")
+        boxes[name] = json.loads((tmp_path / f"{name}_out" / "transforms.json").read_text())["scene_aabb"]
+    assert boxes["true"] == boxes["cut"]

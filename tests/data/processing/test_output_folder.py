@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,14 @@ def test_targets_that_hold_something_are_refused(tmp_path: Path):
         check_output_folder(tmp_path, True)
     with pytest.raises(InputError, match="cannot create a folder"), new_capture_folder(tmp_path / "file/x", False, {}):
         pass
+
+
+def test_a_capture_whose_replacement_was_killed_is_there_again(tmp_path: Path):
+    finished = subprocess.Popen([sys.executable, "-c", ""])
+    finished.wait()
+    old = tmp_path / f".out.old-{finished.pid}"
+    old.mkdir()
+    (old / RECORD_FILE).write_text("{}")
+    with pytest.raises(InputError, match="already holds a processed capture"):
+        check_output_folder(tmp_path / "out", False)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dataparsers.owlii import OwliiDataParserConfig
 from nf_plugins.data.dynamic_dataset import DynamicDataset
+from nf_plugins.data.processing import rgbd
 from nf_plugins.data.processing.options import RgbdOptions
 from nf_plugins.data.processing.rgbd import process_rgbd, ray_depth
 from nf_plugins.errors import InputError
@@ -206,3 +207,56 @@ def test_real_depth_and_colour(shared_data: Path, tmp_path: Path):
     assert 0.02 < float(data["fg_mask"].mean()) < 0.98
     scale = float(outputs.metadata["world_from_scene"][0, 0])
     assert 0.1 < scale < 5
+
+
+def write_chosen_masks(folder: Path, number: int) -> list[np.ndarray]:
+    """Masks by their order alone: each has as many columns as its number says."""
+    folder.mkdir(parents=True)
+    masks = []
+    for place in range(number):
+        mask = np.zeros((LENS.height, LENS.width), dtype=bool)
+        mask[8:24, 6 : 12 + place % 25] = True
+        masks.append(mask)
+        Image.fromarray(255 * mask.astype(np.uint8)).save(folder / f"{place:03d}.png")
+    return masks
+
+
+def test_one_mask_per_chosen_frame_of_a_long_recording(tmp_path: Path):
+    recording = write_recording(tmp_path / "recording", num_cameras=1, num_frames=56, noise=False)
+    masks = write_chosen_masks(tmp_path / "masks" / "cam1", 28)
+    process(recording, tmp_path / "out", masks=tmp_path / "masks", frame_stride=2)
+    for number, mask in enumerate(masks):
+        written = np.asarray(Image.open(tmp_path / f"out/cam1/mask/{number:06d}.png")) > 0
+        np.testing.assert_array_equal(written, mask)
+    # Points are fused at fewer frames than are chosen; as many masks as those are still too few.
+    write_chosen_masks(tmp_path / "few" / "cam1", 24)
+    with pytest.raises(InputError, match="holds 24 masks, but cam1 has 56 frames, of which 28 are used"):
+        process(recording, tmp_path / "other", masks=tmp_path / "few", frame_stride=2)
+
+
+def test_points_are_fused_with_the_masks_of_their_own_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    recording = write_recording(tmp_path / "recording", num_cameras=1, num_frames=56, noise=False)
+    masks = write_chosen_masks(tmp_path / "masks" / "cam1", 28)
+    kept = []
+    monkeypatch.setattr(rgbd, "thin_out", lambda points, *_: kept.append(len(points)) or points)
+    process(recording, tmp_path / "out", masks=tmp_path / "masks", frame_stride=2)
+    places = np.linspace(0, 27, rgbd.FUSED_FRAMES).round().astype(int)
+    assert kept[: len(places)] == [int(masks[place].sum()) for place in places]
+
+
+def test_both_ways_to_count_pixels_take_out_the_same_distortion(tmp_path: Path):
+    folder = write_recording(tmp_path / "recording", num_cameras=1)
+    path = folder / "cameras.json"
+    contents = json.loads(path.read_text())
+    contents["cam1"]["distortion"] = [0.6, 0.3, 0.02, -0.02, 0.0]
+    path.write_text(json.dumps(contents))
+    process(folder, tmp_path / "integers", chroma_key=BACKDROP)
+    for row in (0, 1):
+        contents["cam1"]["K"][row][2] += 0.5
+    path.write_text(json.dumps(contents))
+    process(folder, tmp_path / "half", chroma_key=BACKDROP, pixel_centers="half_integers")
+    for kind in ("rgb", "depth", "mask"):
+        for number in range(NUM_FRAMES):
+            name = f"cam1/{kind}/{number:06d}.png"
+            one, other = (np.asarray(Image.open(tmp_path / out / name)) for out in ("integers", "half"))
+            np.testing.assert_array_equal(one, other)

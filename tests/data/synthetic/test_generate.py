@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from dataparsers.zju_mocap import ZjuMocapDataParserConfig
 from nf_plugins.data.synthetic.generate import SynthOptions, generate_scene, scene_request
 from nf_plugins.errors import InputError
 
@@ -79,6 +83,15 @@ def test_repeated_request_does_nothing(owlii, capsys):
     assert (owlii / "synth.json").stat().st_mtime_ns == before
 
 
+def test_a_scene_whose_replacement_was_killed_need_not_be_made_again(owlii, tmp_path, capsys):
+    finished = subprocess.Popen([sys.executable, "-c", ""])
+    finished.wait()
+    shutil.copytree(owlii, tmp_path / f".scene.old-{finished.pid}")
+    generate_scene(_options(tmp_path / "scene"))
+    assert "already holds exactly this scene" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["scene"]
+
+
 def test_other_request_is_refused_without_overwrite(owlii):
     before = _contents(owlii)
     with pytest.raises(InputError, match="--overwrite"):
@@ -134,6 +147,28 @@ def test_units_that_do_not_fit_depth_are_changed_by_a_power_of_ten(balls, tmp_pa
     assert np.log10(scale / original) == pytest.approx(np.round(np.log10(scale / original)), abs=0.01)
     raw = np.array(Image.open(scene / "cam_train_0/depth/000000.png"))
     assert 500 < raw.max() < 65535
+
+
+@pytest.mark.parametrize(("unit", "factor"), [(0.02, 100.0), (1.0, 1.0), (1000.0, 0.001)])
+def test_zju_scene_is_in_metres_whatever_the_unit_of_the_meshes(balls, tmp_path, unit, factor, capsys):
+    folder = tmp_path / "meshes"
+    folder.mkdir()
+    for path in sorted(balls.iterdir())[:2]:
+        mesh = trimesh.load(path, process=False)
+        trimesh.Trimesh(mesh.vertices * unit, mesh.faces, process=False).export(folder / path.name)
+    scene = generate_scene(_options(tmp_path / "scene", layout="zju", mesh_sequence=folder, num_frames=2))
+    assert ("times those of the mesh files" in capsys.readouterr().out) == (factor != 1.0)
+    vertices = np.load(scene / "vertices/000001.npy")
+    truth = factor * np.asarray(trimesh.load(sorted(folder.iterdir())[1], process=False).vertices)
+    np.testing.assert_allclose(vertices, truth, rtol=1e-5, atol=1e-5)
+    # The cameras moved with it: the subject is in the middle of the picture, and fills the parser's box.
+    outputs = ZjuMocapDataParserConfig(data=scene).setup().get_dataparser_outputs("train")
+    world_from_scene = outputs.metadata["world_from_scene"].numpy()
+    box = outputs.metadata["scene_aabb"].numpy() * world_from_scene[0, 0] + world_from_scene[:3, 3]
+    extent = np.ptp(vertices, axis=0)
+    assert (np.ptp(box, axis=0) < 1.5 * extent).all() and (np.ptp(box, axis=0) > extent).all()
+    distance = np.linalg.norm(outputs.cameras.camera_to_worlds[:, :, 3].numpy() * world_from_scene[0, 0], axis=-1)
+    np.testing.assert_allclose(distance, 3.4 * 1.3 * unit * factor / 0.92, rtol=0.05)
 
 
 def test_changed_mesh_file_is_another_request(balls):

@@ -2,13 +2,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from nf_plugins.data.writers.scene_folder import new_scene_folder, read_request
+from nf_plugins.data.writers.scene_folder import new_scene_folder, read_request, remove_abandoned
 from nf_plugins.errors import InputError
+
+
+@pytest.fixture
+def dead_process() -> int:
+    """The number of a process that has ended."""
+    finished = subprocess.Popen([sys.executable, "-c", ""])
+    finished.wait()
+    return finished.pid
 
 
 def _write(folder, request, overwrite=False):
@@ -78,10 +87,26 @@ def test_unwritable_place_is_named(tmp_path):
         _write(tmp_path / "file" / "scene", {})
 
 
-def test_leftovers_of_killed_runs_are_removed_and_of_live_ones_kept(tmp_path):
-    finished = subprocess.Popen([sys.executable, "-c", ""])
-    finished.wait()
-    (tmp_path / f".scene.writing-{finished.pid}").mkdir()
+def test_leftovers_of_killed_runs_are_removed_and_of_live_ones_kept(tmp_path, dead_process):
+    (tmp_path / f".scene.writing-{dead_process}").mkdir()
     (tmp_path / f".scene.writing-{os.getppid()}").mkdir()
     _write(tmp_path / "scene", {})
     assert sorted(os.listdir(tmp_path)) == [f".scene.writing-{os.getppid()}", "scene"]
+
+
+def test_a_kill_between_the_two_renames_is_mended(tmp_path, dead_process):
+    _write(tmp_path / "scene", {"seed": 1})
+    os.replace(tmp_path / "scene", tmp_path / f".scene.old-{dead_process}")
+    with pytest.raises(InputError, match="--overwrite"):
+        _write(tmp_path / "scene", {"seed": 2})
+    assert read_request(tmp_path / "scene") == {"seed": 1} and os.listdir(tmp_path) == ["scene"]
+    # Killed right after both: what was replaced is still there, hidden.
+    shutil.copytree(tmp_path / "scene", tmp_path / f".scene.old-{dead_process}")
+    _write(tmp_path / "scene", {"seed": 3}, overwrite=True)
+    assert read_request(tmp_path / "scene") == {"seed": 3} and os.listdir(tmp_path) == ["scene"]
+
+
+def test_what_a_living_process_is_replacing_is_left_to_it(tmp_path):
+    (tmp_path / f".scene.old-{os.getppid()}").mkdir()
+    remove_abandoned(tmp_path / "scene")
+    assert os.listdir(tmp_path) == [f".scene.old-{os.getppid()}"]
