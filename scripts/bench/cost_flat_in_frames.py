@@ -85,6 +85,8 @@ class Variant:
 class DiscImages:
     """Stands in for an image store: one small image per frame, with a disc as foreground."""
 
+    keys = ("fg_mask",)
+
     def __init__(self, num_frames: int) -> None:
         rows, columns = torch.meshgrid(*[torch.arange(IMAGE_SIDE) - IMAGE_SIDE / 2] * 2, indexing="ij")
         inside = (torch.hypot(rows, columns) < IMAGE_SIDE / 3).flatten()

@@ -208,10 +208,8 @@ def equal_time_notes(runs: list[Run]) -> list[str]:
         return []
     slower = [run for run in runs if run.seconds > 1.2 * reference.seconds]
     reached = {run.name: psnr_after(run, reference.seconds) for run in slower}
-    told = [
-        f"{name} stood at {'nowhere measured yet' if psnr is None else f'{psnr:.2f} dB'}"
-        for name, psnr in reached.items()
-    ]
+    # One that was not measured by then has nothing to tell.
+    told = [f"{name} stood at {psnr:.2f} dB" for name, psnr in reached.items() if psnr is not None]
     if not told:
         return []
     return [
