@@ -52,7 +52,7 @@ class Options:
     """Pixels of a batch of the video network."""
     video_width: int = 256
     """Width of the video network."""
-    video_frames_per_batch: int = 200
+    video_frames_per_batch: int = 100
     """Limit on the frames of a batch of the video network (its max-frames-per-batch; without one, as by default, a
     batch holds all frames)."""
     rank: int = 10
