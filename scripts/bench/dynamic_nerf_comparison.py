@@ -23,6 +23,8 @@ from nf_plugins.atomic_files import write_json
 from nf_plugins.errors import InputError
 
 KINDS = ("tnerf", "dynerf", "dnerf", "nerfies", "hypernerf", "ndr")
+LEARNING_RATES = {"ndr": 5e-4}
+"""Methods with a learning rate of their own: NDR diverges at that of the others."""
 COLUMNS = {
     "psnr": ("PSNR (dB)", 2),
     "psnr_fg": ("foreground PSNR (dB)", 2),
@@ -69,6 +71,8 @@ class Options:
 
 def train_command(options: Options, method: str, seed: int) -> list[str]:
     """The training command of a run."""
+    kind = method.removeprefix("resfields-").removesuffix("-sdf")
+    rate = LEARNING_RATES.get(kind, options.learning_rate)
     return [
         "ns-train", method, "--data", str(options.scene), "--output-dir", str(options.output_dir),
         "--experiment-name", f"seed-{seed}", "--timestamp", "run", "--resume", "--vis", "tensorboard",
@@ -76,8 +80,8 @@ def train_command(options: Options, method: str, seed: int) -> list[str]:
         "--steps-per-save", "400", "--steps-per-eval-batch", "100000", "--steps-per-eval-image", "100000",
         "--steps-per-eval-all-images", "100000", "--evaluate-after-training", "False",
         "--pipeline.datamanager.train-num-rays-per-batch", str(options.rays),
-        "--optimizers.fields.optimizer.lr", str(options.learning_rate),
-        "--optimizers.fields.scheduler.lr-final", str(options.learning_rate / 10),
+        "--optimizers.fields.optimizer.lr", str(rate),
+        "--optimizers.fields.scheduler.lr-final", str(rate / 10),
         "--optimizers.fields.scheduler.max-steps", str(options.steps),
         "--pipeline.model.num-samples", str(options.samples), "--pipeline.model.num-eval-samples", "32",
         "--pipeline.model.encoding-annealing-steps", str(options.steps // 8),
