@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from nerfstudio.configs.base_config import ViewerConfig
-from nerfstudio.engine.optimizers import AdamOptimizerConfig
-from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from dataparsers.owlii import OwliiDataParserConfig
+from method_configs.trainers import single_group_trainer
 from nf_plugins.data.dynamic_datamanager import DynamicDataManagerConfig
 from nf_plugins.data.pixel_samplers import DynamicPixelSamplerConfig
-from nf_plugins.engine.devices import default_machine_config
 from nf_plugins.engine.dynamic_trainer import DynamicTrainerConfig
-from nf_plugins.engine.schedulers import CosineToFinalSchedulerConfig
 from nf_plugins.fields.scene_motion import MotionKind, SceneMotionConfig
 from nf_plugins.fields.temporal_sdf_field import TemporalSDFFieldConfig
 from nf_plugins.models.occupancy_schedule import OccupancyScheduleConfig
@@ -36,36 +32,22 @@ def resfields_trainer(
     rays: int = PUBLISHED_RAYS,
     steps_per_save: int = 20_000,
     learning_rate: float = 5e-4,
-    **trainer: Any,
 ) -> DynamicTrainerConfig:
     """A trainer config with the published optimiser: Adam at 5e-4, one cosine to a tenth over all steps, fp32."""
-    return DynamicTrainerConfig(
-        method_name=method_name,
-        machine=default_machine_config(),
-        max_num_iterations=steps,
-        steps_per_save=steps_per_save,
-        steps_per_eval_image=max(steps // 40, 1),
-        steps_per_eval_batch=max(steps // 40, 1),
-        steps_per_eval_all_images=steps,
-        mixed_precision=False,
-        pipeline=VanillaPipelineConfig(
-            datamanager=DynamicDataManagerConfig(
-                dataparser=OwliiDataParserConfig(),
-                pixel_sampler=pixel_sampler,
-                train_num_rays_per_batch=rays,
-                eval_num_rays_per_batch=rays,
-            ),
-            model=model,
+    return single_group_trainer(
+        method_name,
+        DynamicDataManagerConfig(
+            dataparser=OwliiDataParserConfig(),
+            pixel_sampler=pixel_sampler,
+            train_num_rays_per_batch=rays,
+            eval_num_rays_per_batch=rays,
         ),
-        optimizers={
-            "fields": {
-                "optimizer": AdamOptimizerConfig(lr=learning_rate, eps=1e-8),
-                "scheduler": CosineToFinalSchedulerConfig(lr_final=learning_rate / 10, max_steps=steps),
-            }
-        },
+        model,
+        steps=steps,
+        steps_per_save=steps_per_save,
+        validations=40,
+        learning_rate=learning_rate,
         viewer=ViewerConfig(num_rays_per_chunk=1 << 12),
-        vis="viewer",
-        **trainer,
     )
 
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from nerfstudio.configs.base_config import ViewerConfig
-from nerfstudio.engine.optimizers import AdamOptimizerConfig
-from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from dataparsers.mesh_sequence import MeshSequenceDataParserConfig
+from method_configs.trainers import single_group_trainer
 from nf_plugins.data.mesh_point_sampler import MeshPointSamplerConfig
 from nf_plugins.data.mesh_sequence_datamanager import MeshSequenceDataManagerConfig
-from nf_plugins.engine.devices import default_machine_config
 from nf_plugins.engine.dynamic_trainer import DynamicTrainerConfig
-from nf_plugins.engine.schedulers import CosineToFinalSchedulerConfig
 from nf_plugins.fields.coordinate_field import CoordinateFieldConfig
 from nf_plugins.models.temporal_sdf import TemporalSDFModelConfig
 
@@ -37,34 +33,20 @@ def tsdf_trainer(
     steps_per_save: int = 20_000,
     learning_rate: float = PUBLISHED_LEARNING_RATE,
     eps: float = 1e-8,
-    **trainer: Any,
 ) -> DynamicTrainerConfig:
     """A trainer config with the published optimiser: Adam, one cosine to a tenth over all steps, fp32."""
-    steps_per_validation = max(steps // 20, 1)
-    return DynamicTrainerConfig(
-        method_name=method_name,
-        machine=default_machine_config(),
-        max_num_iterations=steps,
-        steps_per_save=steps_per_save,
-        steps_per_eval_image=steps_per_validation,
-        steps_per_eval_batch=steps_per_validation,
-        steps_per_eval_all_images=steps,
-        mixed_precision=False,
-        pipeline=VanillaPipelineConfig(
-            datamanager=MeshSequenceDataManagerConfig(
-                dataparser=MeshSequenceDataParserConfig(), point_sampler=points or MeshPointSamplerConfig()
-            ),
-            model=TemporalSDFModelConfig(field=network),
+    return single_group_trainer(
+        method_name,
+        MeshSequenceDataManagerConfig(
+            dataparser=MeshSequenceDataParserConfig(), point_sampler=points or MeshPointSamplerConfig()
         ),
-        optimizers={
-            "fields": {
-                "optimizer": AdamOptimizerConfig(lr=learning_rate, eps=eps),
-                "scheduler": CosineToFinalSchedulerConfig(lr_final=learning_rate / 10, max_steps=steps),
-            }
-        },
+        TemporalSDFModelConfig(field=network),
+        steps=steps,
+        steps_per_save=steps_per_save,
+        validations=20,
+        learning_rate=learning_rate,
         viewer=ViewerConfig(num_rays_per_chunk=1 << 16, max_num_display_images=VIEWER_IMAGES),
-        vis="viewer",
-        **trainer,
+        eps=eps,
     )
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from nerfstudio.configs.base_config import ViewerConfig
-from nerfstudio.engine.optimizers import AdamOptimizerConfig
-from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from dataparsers.video import VideoDataParserConfig
+from method_configs.trainers import single_group_trainer
 from nf_plugins.data.video_datamanager import VideoDataManagerConfig
-from nf_plugins.engine.devices import default_machine_config
 from nf_plugins.engine.dynamic_trainer import DynamicTrainerConfig
-from nf_plugins.engine.schedulers import CosineToFinalSchedulerConfig
 from nf_plugins.fields.coordinate_field import CoordinateFieldConfig
 from nf_plugins.models.video import VideoModelConfig
 
@@ -36,36 +32,20 @@ def video_trainer(
     steps_per_save: int = 20_000,
     learning_rate: float = PUBLISHED_LEARNING_RATE,
     eps: float = 1e-8,
-    **trainer: Any,
 ) -> DynamicTrainerConfig:
     """A trainer config with the published optimiser: Adam, one cosine to a tenth over all steps, fp32."""
-    steps_per_validation = max(steps // 40, 1)
-    return DynamicTrainerConfig(
-        method_name=method_name,
-        machine=default_machine_config(),
-        max_num_iterations=steps,
-        steps_per_save=steps_per_save,
-        steps_per_eval_image=steps_per_validation,
-        steps_per_eval_batch=steps_per_validation,
-        steps_per_eval_all_images=steps,
-        mixed_precision=False,
-        pipeline=VanillaPipelineConfig(
-            datamanager=VideoDataManagerConfig(
-                dataparser=VideoDataParserConfig(),
-                train_num_rays_per_batch=rays,
-                eval_num_rays_per_batch=rays,
-            ),
-            model=VideoModelConfig(field=network),
+    return single_group_trainer(
+        method_name,
+        VideoDataManagerConfig(
+            dataparser=VideoDataParserConfig(), train_num_rays_per_batch=rays, eval_num_rays_per_batch=rays
         ),
-        optimizers={
-            "fields": {
-                "optimizer": AdamOptimizerConfig(lr=learning_rate, eps=eps),
-                "scheduler": CosineToFinalSchedulerConfig(lr_final=learning_rate / 10, max_steps=steps),
-            }
-        },
+        VideoModelConfig(field=network),
+        steps=steps,
+        steps_per_save=steps_per_save,
+        validations=40,
+        learning_rate=learning_rate,
         viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
-        vis="viewer",
-        **trainer,
+        eps=eps,
     )
 
 

@@ -29,8 +29,6 @@ from nf_plugins.models.occupancy_schedule import OccupancySchedule, OccupancySch
 from nf_plugins.models.surface_losses import DISTANCE_LOSSES, SurfaceTarget, check_losses, surface_loss_terms
 from nf_plugins.models.temporal_surface import TemporalSurface
 
-LARGEST_REGULARISED_SHARE = 0.5
-"""Share of the samples at which free space is looked at when the eikonal term is taken everywhere, at most."""
 RELU_DENSITY_THRESHOLD = 0.001
 """Density at which meshes of a plain NeRF density are cut, as published."""
 
@@ -306,8 +304,7 @@ class ResFieldsModel(DynamicModel):
         self, points: Tensor, groups: RowGroups, frames: FrameBatch
     ) -> RegularisationPoints:
         """Where geometric regularisers are estimated, given the samples ``(G, P, 3)`` of a batch."""
-        fraction = min(self.config.eikonal_fraction, LARGEST_REGULARISED_SHARE)
-        return choose_regularisation_points(points, groups, frames, fraction, self.occupancy)
+        return choose_regularisation_points(points, groups, frames, self.config.eikonal_fraction, self.occupancy)
 
     def _random_signed_distance(self, groups: RowGroups, frames: FrameBatch) -> Tensor:
         """Signed distances at uniform points of the box, with the frames of the batch's rays."""
