@@ -19,7 +19,8 @@ from nf_plugins.data.video_clip import VideoClip
 from nf_plugins.field_components.frame_batch import FrameBatch, group_rows
 from nf_plugins.fields.coordinate_field import CoordinateField, CoordinateFieldConfig, coefficient_rows
 from nf_plugins.model_components.picture_plane import PicturePlane
-from nf_plugins.models.dynamic_model import DynamicModel, DynamicModelConfig, require_inputs
+from nf_plugins.models.dynamic_model import DynamicModel, DynamicModelConfig
+from nf_plugins.models.required_inputs import require_inputs
 
 
 @dataclass
