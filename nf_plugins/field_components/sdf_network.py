@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from nf_plugins.errors import InputError
 from nf_plugins.field_components.frame_batch import FrameBatch
+from nf_plugins.field_components.geometric_initialisation import initialise_as_sphere
 from nf_plugins.field_components.residual_linear import ResFieldLinear
 from nf_plugins.field_components.residual_options import Factorisation, Fuse, ranks_of_layers
+from nf_plugins.field_components.sharp_softplus import sharp_softplus
 
 SOFTPLUS_BETA = 100.0
 
@@ -101,23 +103,7 @@ class SDFNetwork(nn.Module):
             else:
                 linear = nn.Linear(in_dim, out_dim)
             self.layers.append(linear)
-        self._initialise_as_sphere(initial_radius)
-
-    @torch.no_grad()
-    def _initialise_as_sphere(self, radius: float) -> None:
-        for index, layer in enumerate(self.layers):
-            assert isinstance(layer, nn.Linear)
-            out_dim, in_dim = layer.weight.shape
-            layer.bias.zero_()
-            if index == len(self.layers) - 1:
-                layer.weight.normal_(math.sqrt(math.pi) / math.sqrt(in_dim), 1e-4)
-                layer.bias.fill_(-radius)
-                continue
-            layer.weight.normal_(0.0, math.sqrt(2) / math.sqrt(out_dim))
-            if index == 0:
-                layer.weight[:, 3:] = 0
-            elif index == self.skip_layer:
-                layer.weight[:, in_dim - self.in_dim + 3 :] = 0
+        initialise_as_sphere([*self.layers], self.in_dim, (skip_layer,), initial_radius)  # type: ignore[list-item]
 
     def forward(self, encoded: Tensor, frames: FrameBatch) -> Tensor:
         """Evaluates points grouped by frame.
@@ -135,7 +121,7 @@ class SDFNetwork(nn.Module):
                 hidden = torch.cat([hidden, encoded], dim=-1) / math.sqrt(2)
             hidden = layer(hidden, frames) if isinstance(layer, ResFieldLinear) else layer(hidden)
             if index < len(self.layers) - 1:
-                hidden = nn.functional.softplus(hidden, beta=SOFTPLUS_BETA)
+                hidden = sharp_softplus(hidden, SOFTPLUS_BETA)
             if isinstance(layer, ResFieldLinear):
                 hidden = layer.add_output_residual(hidden, frames)
         return hidden
