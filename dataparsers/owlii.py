@@ -34,12 +34,12 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
-from numpy.typing import NDArray
 
 from nf_plugins.data import validation
-from nf_plugins.data.camera_conventions import camera_to_world_opengl, decompose_projection, require_finite_matrix
+from nf_plugins.data.camera_conventions import camera_to_world_opengl
 from nf_plugins.data.dataparser_outputs import background_tensor, downscaled_size, require_downscale_factor
 from nf_plugins.data.layouts import layout_hint
+from nf_plugins.data.projection_archive import ProjectionArchive, common_scale_mat, read_projection_archive
 from nf_plugins.data.selection import choose_cameras, select_frames
 from nf_plugins.errors import InputError
 
@@ -81,8 +81,7 @@ class CameraFolder(NamedTuple):
     images: list[Path]
     masks: list[Path]
     depths: list[Path]
-    world_mats: list[NDArray[np.float64]]
-    scale_mats: list[NDArray[np.float64]]
+    projections: ProjectionArchive
 
 
 class OwliiDataParser(DataParser):
@@ -143,7 +142,7 @@ class OwliiDataParser(DataParser):
             metadata["fg_mask_filenames"] = [camera.masks[frame] for camera in used for frame in frames]
             metadata["fg_mask_source"] = "first_channel_positive"
         if used[0].depths:
-            scene_scale = float(np.cbrt(np.linalg.det(first.scale_mats[frames[0]][:3, :3])))
+            scene_scale = float(np.cbrt(np.linalg.det(first.projections.scale_mats[frames[0]][:3, :3])))
             metadata["depth_filenames"] = [camera.depths[frame] for camera in used for frame in frames]
             metadata["depth_scale"] = self.config.depth_unit / scene_scale
             metadata["depth_convention"] = self.config.depth_convention
@@ -217,9 +216,7 @@ class OwliiDataParser(DataParser):
         poses, intrinsics = [], []
         for camera in used:
             for frame in frames:
-                name = f"world_mat_{frame} @ scale_mat_{frame} of {camera.path / CAMERA_FILE}"
-                projection = (camera.world_mats[frame] @ camera.scale_mats[frame])[:3]
-                matrices = decompose_projection(projection, name)
+                matrices = camera.projections.decompose(frame)
                 intrinsics.append(matrices.intrinsics)
                 poses.append(camera_to_world_opengl(matrices.rotation, matrices.centre))
         factor = self.config.downscale_factor
@@ -259,21 +256,8 @@ class OwliiDataParser(DataParser):
         self, used: Sequence[CameraFolder], first: CameraFolder, frames: Sequence[int]
     ) -> torch.Tensor:
         """``scale_mat`` of the first frame, which all share (another one would be another scene frame)."""
-        reference = first.scale_mats[frames[0]]
-        if np.linalg.det(reference[:3, :3]) <= 0:
-            raise InputError(
-                f"scale_mat_{frames[0]} of {first.path / CAMERA_FILE} is singular or a reflection, expected a "
-                "scale and a translation."
-            )
-        for camera in used:
-            for frame in frames:
-                if not np.allclose(camera.scale_mats[frame], reference, rtol=1e-3, atol=1e-4):
-                    raise InputError(
-                        f"scale_mat_{frame} of {camera.path / CAMERA_FILE} differs from scale_mat_{frames[0]} of "
-                        f"{first.path / CAMERA_FILE}, expected one for all cameras and frames: normalise "
-                        "the capture once."
-                    )
-        return torch.from_numpy(reference).float()
+        archives = [(first.projections, frames), *((camera.projections, frames) for camera in used)]
+        return torch.from_numpy(common_scale_mat(archives)).float()
 
     def _truth_files(self, folder: Path, num_images: int, images: Path) -> list[Path]:
         """The .ply files of a folder of truths, one per frame; none when there is no such folder."""
@@ -300,25 +284,8 @@ def _read_camera_folder(path: Path) -> CameraFolder:
             validation.require_equal_counts(
                 f"{folder}", len(others[name]), f"{path / 'rgb'}", len(images), f"write one {name} per image."
             )
-    camera_file = path / CAMERA_FILE
-    matrices = validation.read_npz(camera_file, "world_mat_i and scale_mat_i per frame")
-    num_cameras = sum(re.fullmatch(r"world_mat_\d+", key) is not None for key in matrices)
-    validation.require_equal_counts(
-        f"{path / 'rgb'} (images)",
-        len(images),
-        f"{camera_file} (world_mat_i)",
-        num_cameras,
-        "give every image its camera, and remove images or cameras that are left over.",
-    )
-    stacks: dict[str, list[NDArray[np.float64]]] = {"world_mat": [], "scale_mat": []}
-    for key, stack in stacks.items():
-        for frame in range(len(images)):
-            if f"{key}_{frame}" not in matrices:
-                raise InputError(
-                    f"{camera_file} has no {key}_{frame}, expected one for each of the {len(images)} images."
-                )
-            stack.append(require_finite_matrix(matrices[f"{key}_{frame}"], (4, 4), f"{key}_{frame} of {camera_file}"))
-    return CameraFolder(path, images, others["mask"], others["depth"], stacks["world_mat"], stacks["scale_mat"])
+    projections = read_projection_archive(path / CAMERA_FILE, path / "rgb", len(images))
+    return CameraFolder(path, images, others["mask"], others["depth"], projections)
 
 
 owlii_data = DataParserSpecification(

@@ -12,6 +12,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from dataparsers.dnerf_rgba import dnerf_rgba_data
+from dataparsers.dtu import dtu_data
 from dataparsers.mesh_sequence import mesh_sequence_data
 from dataparsers.nerfstudio_time import nerfstudio_time_data
 from dataparsers.owlii import owlii_data
@@ -26,6 +27,7 @@ OURS = {
     "dnerf-rgba-data": dnerf_rgba_data.config,
     "nerfstudio-time-data": nerfstudio_time_data.config,
     "zju-mocap-data": zju_mocap_data.config,
+    "dtu-data": dtu_data.config,
     "video-data": video_data.config,
     "mesh-sequence-data": mesh_sequence_data.config,
 }
@@ -90,14 +92,7 @@ def print_report(report: CaptureReport) -> None:
     if report.time_spacing is not None:
         least, median, largest = report.time_spacing
         CONSOLE.print(f"Training times are {least:.4g} .. {largest:.4g} apart (median {median:.4g}).", soft_wrap=True)
-    factors = report.factors
-    fewest, mean, most = factors.views_per_time
-    CONSOLE.print(
-        f"Views at one time: {mean:.3g} (from {fewest} to {most}), spanning {factors.simultaneous_span:.1f} degrees. "
-        f"Angular multi-view factor: {factors.angular_speed:.2f} degrees per frame, the mean angle between consecutive "
-        "positions of a camera as seen from the point nearest to all optical axes (the full factor needs scene flow).",
-        soft_wrap=True,
-    )
+    CONSOLE.print(_views_in_words(report), soft_wrap=True)
     keys = ("protocol_note", "calibration_note")
     notes = [split.outputs.metadata.get(key, "") for key in keys for split in report.splits.values()]
     for note in dict.fromkeys(note for note in notes if note):
@@ -106,6 +101,19 @@ def print_report(report: CaptureReport) -> None:
         CONSOLE.print(f"[bold yellow]Warning:[/bold yellow] {sentence}", soft_wrap=True)
     if not report.warnings:
         CONSOLE.print("[green]Nothing stands against training on it.")
+
+
+def _views_in_words(report: CaptureReport) -> str:
+    """How much of the scene is seen at once, and how fast the cameras move where it moves."""
+    factors = report.factors
+    fewest, mean, most = factors.views_per_time
+    if report.is_static:
+        return f"The scene stands still; {most} training views, spanning {factors.simultaneous_span:.1f} degrees."
+    return (
+        f"Views at one time: {mean:.3g} (from {fewest} to {most}), spanning {factors.simultaneous_span:.1f} degrees. "
+        f"Angular multi-view factor: {factors.angular_speed:.2f} degrees per frame, the mean angle between consecutive "
+        "positions of a camera as seen from the point nearest to all optical axes (the full factor needs scene flow)."
+    )
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""nf-synth: write a dynamic scene with known truth."""
+"""nf-synth: write a scene with known truth."""
 
 from __future__ import annotations
 

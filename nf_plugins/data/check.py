@@ -55,6 +55,8 @@ class CaptureReport:
     factors: MultiViewFactors
     time_spacing: tuple[float, float, float] | None
     """Least, median and largest step between neighbouring training times; None without times."""
+    is_static: bool = False
+    """Whether the dataparser is for scenes that stand still, whose images need no times."""
     warnings: list[str] = field(default_factory=list)
     """Sentences on what is allowed but will hurt."""
 
@@ -79,7 +81,10 @@ def check_capture(config: DataParserConfig, dataparser: str) -> CaptureReport:
             failures[name] = str(error)
     train = splits["train"]
     ids = _camera_ids(train.outputs)
-    times = torch.linspace(0, 1, len(ids)) if train.times is None else train.times
+    # Ours give times wherever the scene may move.
+    is_static = train.times is None and _is_ours(config)
+    times = torch.zeros(len(ids)) if is_static else train.times
+    times = torch.linspace(0, 1, len(ids)) if times is None else times
     factors = multi_view_factors(train.outputs.cameras.camera_to_worlds.cpu(), times, ids)
     spacing = None
     if train.times is not None:
@@ -87,7 +92,7 @@ def check_capture(config: DataParserConfig, dataparser: str) -> CaptureReport:
         validation.require_distinct_frames(len(frame_times), f"The training split of {config.data}")
         steps = frame_times.diff()
         spacing = (float(steps.min()), float(steps.median()), float(steps.max()))
-    report = CaptureReport(dataparser, config.data, splits, factors, spacing)
+    report = CaptureReport(dataparser, config.data, splits, factors, spacing, is_static)
     report.warnings += [f"The {name} split cannot be read: {sentence}" for name, sentence in failures.items()]
     report.warnings += _warnings(report)
     return report
@@ -214,7 +219,12 @@ def _warnings(report: CaptureReport) -> list[str]:
                 f"{len(empty)} masks of the {split.name} split are empty, the first that of "
                 f"{split.outputs.image_filenames[empty[0]]}."
             )
-        if split.times is None:
+        if split.foreground is not None and bool((split.foreground == 1).all()):
+            found.append(
+                f"All masks of the {split.name} split are white everywhere: they say nothing about the shape, which "
+                "will grow until it fills the images. Segment the subject first."
+            )
+        if split.times is None and not report.is_static:
             found.append(f"{report.dataparser} gives no times for the {split.name} split: dynamic methods need them.")
     train = report.splits["train"]
     for name in ("val", "test"):

@@ -79,7 +79,7 @@ def scene_points(report: CaptureReport) -> tuple[np.ndarray, np.ndarray, str] | 
 
     True point clouds where there are any, else joints (``metadata["keypoints"]``, (T, J, 3)), else the masks' visual
     hull: the points of a grid that are foreground in all images of the middle time, or, with fewer than three images
-    per time, in four fifths of all images.
+    per time or in a scene that stands still, in four fifths of all images.
     """
     train = report.splits["train"]
     clouds = train.outputs.metadata.get("point_cloud_filenames")
@@ -97,12 +97,14 @@ def scene_points(report: CaptureReport) -> tuple[np.ndarray, np.ndarray, str] | 
         found = torch.isfinite(keypoints[..., 0])
         times_of_points = train.outputs.metadata["frame_times"][:, None].expand(found.shape)[found]
         return keypoints[found].numpy(), times_of_points.numpy(), "triangulated joints at all times"
-    if train.foreground is None or train.times is None:
+    if train.foreground is None or (train.times is None and not report.is_static):
         return None
-    distinct = torch.unique(train.times)
-    middle = distinct[len(distinct) // 2]
-    together = torch.nonzero(train.times == middle)[:, 0].tolist()
-    views, needed = (together, 1.0) if len(together) >= 3 else (_spread(len(train.dataset), 60), 0.8)
+    views, needed, middle = _spread(len(train.dataset), 60), 0.8, 0.0
+    if train.times is not None:
+        distinct = torch.unique(train.times)
+        middle = float(distinct[len(distinct) // 2])
+        together = torch.nonzero(train.times == middle)[:, 0].tolist()
+        views, needed = (together, 1.0) if len(together) >= 3 else (views, needed)
     aabb = train.outputs.scene_box.aabb
     axes = [torch.linspace(float(aabb[0, i]), float(aabb[1, i]), HULL_RESOLUTION) for i in range(3)]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
@@ -115,7 +117,7 @@ def scene_points(report: CaptureReport) -> tuple[np.ndarray, np.ndarray, str] | 
         votes += seen & mask[row.clamp(0, mask.shape[0] - 1), column.clamp(0, mask.shape[1] - 1)]
     inside = points[votes >= needed * len(views)]
     what = "visual hull at the middle time" if needed == 1.0 else "foreground in 80 % of the images"
-    return inside.numpy(), np.full(len(inside), float(middle)), what
+    return inside.numpy(), np.full(len(inside), middle), what
 
 
 def _spread(count: int, chosen: int) -> list[int]:
@@ -235,7 +237,7 @@ def _draw_keypoints(axes: Axes, split: SplitReport, index: int) -> None:
 def _draw_times(axes: Axes, report: CaptureReport) -> None:
     with_times = [split for split in report.splits.values() if split.times is not None]
     if not with_times:
-        axes.text(0.5, 0.5, "no times", ha="center")
+        axes.text(0.5, 0.5, "the scene stands still" if report.is_static else "no times", ha="center")
         axes.set_axis_off()
         return
     times = [split.times.numpy() for split in with_times if split.times is not None]

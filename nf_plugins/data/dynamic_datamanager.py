@@ -81,7 +81,8 @@ class DynamicDataManager(VanillaDataManager[DynamicDataset]):
         store = ImageStore(dataset, device=device, name=name)
         times = dataset.cameras.times
         if times is None:
-            frame_ids = torch.zeros(len(dataset), dtype=torch.long)
+            # A still scene: what samplers do for each frame they do for each image.
+            frame_ids = torch.arange(len(dataset))
         else:
             frame_ids = frame_ids_from_times(times[:, 0].cpu(), dataset.metadata["frame_times"])
         sampler = self.config.pixel_sampler.setup(store=store, frame_ids=frame_ids, num_rays_per_batch=num_rays)

@@ -7,6 +7,8 @@ What ``DataparserOutputs.metadata`` may say, and what becomes of it:
     "first_channel_positive": 1 where the first channel is above 0.
 ``background_color``
     What images with masks are laid on.
+``keep_background``
+    True: images with masks stay as photographed, and the masks are delivered beside them.
 ``depth_filenames``, ``depth_scale``, ``depth_convention``
     raw value * depth_scale is in scene units; "ray": along the unit ray; "z": the camera's z coordinate. 0: unknown.
 ``downscale_factor``
@@ -38,10 +40,10 @@ from nf_plugins.errors import InputError
 class DynamicDataset(InputDataset):
     """nerfstudio's dataset with foreground masks, depth and area-averaging reduction.
 
-    ``dataset[i]`` holds ``image`` (H, W, 3) in [0, 1], laid on the background by the mask where there are masks;
-    ``fg_mask`` (H, W, 1) in [0, 1] where there are masks; ``depth`` (H, W, 1), the distance along the unit ray in scene
-    units, where there are depths, 0 where it is not known; ``mask`` (H, W, 1), bool, where the
-    dataparser has ``mask_filenames``: pixels that may be sampled. H and W are those of ``self.cameras``.
+    ``dataset[i]`` holds ``image`` (H, W, 3) in [0, 1], laid on the background by the mask where there are masks, unless
+    its own is to be kept; ``fg_mask`` (H, W, 1) in [0, 1] where there are masks; ``depth`` (H, W, 1), the distance
+    along the unit ray in scene units, where there are depths, 0 where it is not known; ``mask`` (H, W, 1), bool, where
+    the dataparser has ``mask_filenames``: pixels that may be sampled. H and W are those of ``self.cameras``.
 
     Args:
         dataparser_outputs: Of any dataparser; without our metadata it behaves like nerfstudio's dataset.
@@ -54,6 +56,7 @@ class DynamicDataset(InputDataset):
         self.fg_mask_filenames: list[Path] | None = self.metadata.get("fg_mask_filenames")
         self.fg_mask_source: str = self.metadata.get("fg_mask_source", "first_channel_positive")
         self.depth_filenames: list[Path] | None = self.metadata.get("depth_filenames")
+        self.keep_background: bool = self.metadata.get("keep_background", False)
         background = self.metadata.get("background_color")
         self.background_color = torch.zeros(3) if background is None else torch.as_tensor(background).float().cpu()
 
@@ -109,6 +112,9 @@ class DynamicDataset(InputDataset):
                     f"{mask_path} is {fg_mask.shape[1]}x{fg_mask.shape[0]} pixels, but its image {path} is "
                     f"{image.shape[1]}x{image.shape[0]}, expected the same size: write it at the image's size."
                 )
+        if self.keep_background:
+            averaged = area_average(torch.cat([image[..., :3], fg_mask], dim=-1), scale, size)
+            return {"image_idx": image_idx, "image": averaged[..., :3], "fg_mask": averaged[..., 3:]}
         # Averaging colour times mask, not colour, keeps what lies outside the mask from bleeding into the edge.
         averaged = area_average(torch.cat([image[..., :3] * fg_mask, fg_mask], dim=-1), scale, size)
         fg_mask = averaged[..., 3:]

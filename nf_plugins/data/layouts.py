@@ -52,6 +52,10 @@ def _is_nerfstudio_with_times(folder: Path) -> bool:
     return _transforms_have_times(folder / "transforms.json") is True
 
 
+def _is_idr(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("image", "images")) and any(folder.glob("cameras*.npz"))
+
+
 def _is_mesh_sequence(folder: Path) -> bool:
     suffixes = [path.suffix.lower() for path in folder.iterdir() if path.is_file()]
     return ".anime" in suffixes or max(suffixes.count(suffix) for suffix in (".ply", ".obj", ".off")) > 1
@@ -75,7 +79,7 @@ LAYOUTS = (
     Layout("SDFStudio data", "sdfstudio-data", _has("meta_data.json")),
     Layout("a dycheck capture", "dycheck-data", _has("dataset.json", "scene.json", "extra.json", "camera", "splits")),
     Layout("a Nerfies capture", None, _has("dataset.json", "scene.json", "camera")),
-    Layout("DTU (NeuS/IDR) data of one static scene", None, _has("cameras_sphere.npz", "image")),
+    Layout("DTU (NeuS/IDR) data of one static scene", "dtu-data", _is_idr),
     Layout("LLFF data", None, _has("poses_bounds.npy")),
     Layout("ZJU-MoCap data", "zju-mocap-data", _has("annots.npy")),
     Layout("EasyMocap data", "zju-mocap-data", _has("intri.yml", "extri.yml")),

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from ball_scan import write_ball_scan
 from nerfstudio.data.dataparsers.dnerf_dataparser import DNeRFDataParserConfig
 from PIL import Image
 
 from dataparsers.dnerf_rgba import DNeRFRGBADataParserConfig
+from dataparsers.dtu import DTUDataParserConfig
 from dataparsers.owlii import OwliiDataParserConfig
 from nf_plugins.data.check import check_capture
 from nf_plugins.data.check_figure import box_corners, draw_capture, scene_points
@@ -47,6 +49,24 @@ def test_empty_mask_is_warned_about(owlii_scene: Callable[..., Path]):
     Image.new("L", (24, 24)).save(mask)
     report = check_capture(OwliiDataParserConfig(data=scene), "owlii-data")
     assert any("1 masks of the train split are empty" in warning for warning in report.warnings)
+
+
+def test_scene_that_stands_still(tmp_path: Path):
+    scan = write_ball_scan(tmp_path / "scan")
+    report = check_capture(DTUDataParserConfig(data=scan, eval_mode="interval", eval_interval=4), "dtu-data")
+    assert report.is_static and report.time_spacing is None
+    assert report.warnings == []
+    assert report.factors.views_per_time == (6, 6.0, 6)
+    assert 90 < report.factors.simultaneous_span < 180
+    drawn = scene_points(report)
+    assert drawn is not None
+    assert float(torch.from_numpy(drawn[0]).norm(dim=-1).max()) < 0.75
+    assert float(torch.from_numpy(drawn[0]).mean(dim=0).norm()) < 0.1
+    for path in (scan / "mask").iterdir():
+        Image.new("L", (32, 32), 255).save(path)
+    report = check_capture(DTUDataParserConfig(data=scan), "dtu-data")
+    assert any("All masks of the train split are white" in warning for warning in report.warnings)
+    assert any("shares images" in warning for warning in report.warnings)
 
 
 def test_dataparser_of_nerfstudio(tiny_dnerf_scene: Path):

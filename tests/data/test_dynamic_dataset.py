@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ball_scan import write_ball_scan
 from PIL import Image
 
 from dataparsers.dnerf_rgba import DNeRFRGBADataParserConfig
+from dataparsers.dtu import DTUDataParserConfig
 from dataparsers.owlii import OwliiDataParserConfig
 from nf_plugins.data.dynamic_dataset import DynamicDataset, area_average
 
@@ -35,6 +37,19 @@ def test_image_is_laid_on_the_background(tiny_owlii_scene: Path, tiny_dnerf_scen
         as_bytes = dataset.get_data(2, "uint8")["image"]
         assert as_bytes.dtype == torch.uint8
         assert bool((as_bytes[~outside] == raw[~outside]).all())
+
+
+def test_background_is_kept_where_that_is_asked_for(tmp_path: Path):
+    outputs = DTUDataParserConfig(
+        data=write_ball_scan(tmp_path / "scan", 2, 24), background_color="keep", downscale_factor=2
+    )
+    dataset = DynamicDataset(outputs.setup().get_dataparser_outputs("train"))
+    data = dataset[1]
+    raw = torch.from_numpy(np.array(Image.open(dataset.image_filenames[1]))).float() / 255
+    torch.testing.assert_close(data["image"], raw.reshape(12, 2, 12, 2, 3).mean(dim=(1, 3)))
+    mask = torch.from_numpy(np.array(Image.open(dataset.metadata["fg_mask_filenames"][1]))[..., :1]).float() / 255
+    torch.testing.assert_close(data["fg_mask"], mask.reshape(12, 2, 12, 2, 1).mean(dim=(1, 3)))
+    assert dataset.get_data(1, "uint8")["image"].dtype == torch.uint8
 
 
 def test_colours_outside_the_mask_do_not_bleed_in(tmp_path: Path, tiny_dnerf_scene: Path):

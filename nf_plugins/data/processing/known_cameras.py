@@ -91,10 +91,9 @@ def read_calibration(path: Path) -> Calibration:
         return read_transforms_cameras(path / "transforms.json")
     if (path / "intri.yml").is_file() and (path / "extri.yml").is_file():
         return read_easymocap(path)
-    for folder in (path, path / "sparse" / "0", path / "sparse", path / "colmap" / "sparse" / "0"):
-        for suffix in (".bin", ".txt"):
-            if all((folder / f"{name}{suffix}").is_file() for name in ("cameras", "images")):
-                return read_colmap(folder, suffix)
+    model = find_colmap(path)
+    if model is not None:
+        return read_colmap(*model)
     raise InputError(f"--cameras {path} holds no cameras, expected {EXPECTED}.")
 
 
@@ -142,6 +141,27 @@ def read_easymocap(folder: Path) -> Calibration:
 
 def read_colmap(folder: Path, suffix: str) -> Calibration:
     """A COLMAP model with one image per camera, turned so that the images' mean up axis is z."""
+    views = read_colmap_views(folder, suffix)
+    cameras = []
+    for view in views.cameras:
+        file = Path(view.name)
+        name = file.parent.name or file.stem
+        cameras.append(replace(view, name=name, aliases=(file.stem, file.parent.name)))
+    _require_distinct([camera.name for camera in cameras], folder)
+    return _with_z_up(replace(views, cameras=cameras))
+
+
+def find_colmap(path: Path) -> tuple[Path, str] | None:
+    """The folder of a COLMAP model at or below a folder, and the suffix of its files."""
+    for folder in (path, path / "sparse" / "0", path / "sparse", path / "colmap" / "sparse" / "0"):
+        for suffix in (".bin", ".txt"):
+            if all((folder / f"{name}{suffix}").is_file() for name in ("cameras", "images")):
+                return folder, suffix
+    return None
+
+
+def read_colmap_views(folder: Path, suffix: str) -> Calibration:
+    """A COLMAP model in its own coordinates; every image is a camera, called by the image's name in the model."""
     from nerfstudio.data.utils import colmap_parsing_utils as colmap
     from nerfstudio.process_data.colmap_utils import parse_colmap_camera_params
 
@@ -177,14 +197,11 @@ def read_colmap(folder: Path, suffix: str) -> Calibration:
         entry = tj.TransformsFile(folder / f"cameras{suffix}", {}, [parameters])
         rotation = colmap.qvec2rotmat(image.qvec)
         pose = camera_to_world_opengl(rotation, -rotation.T @ image.tvec)
-        file = Path(image.name)
-        name = file.parent.name or file.stem
         pose = require_rigid_pose(pose, f"image {image.name} of {folder}")
-        known.append(KnownCamera(name, tj.lens_of_frame(entry, 0), pose, (file.stem, file.parent.name)))
-    _require_distinct([camera.name for camera in known], folder)
+        known.append(KnownCamera(image.name, tj.lens_of_frame(entry, 0), pose))
     positions = np.array([point.xyz for point in points.values()]).reshape(-1, 3)
     colors = np.array([point.rgb for point in points.values()]).reshape(-1, 3).astype(np.uint8)
-    return _with_z_up(Calibration(known, "colmap", positions if len(positions) else None, colors))
+    return Calibration(known, "colmap", positions if len(positions) else None, colors)
 
 
 def match_cameras(

@@ -100,3 +100,29 @@ class RgbdOptions(MaskOptions):
     """Foreground lies in this box of the world, xmin ymin zmin xmax ymax zmax."""
     overwrite: bool = False
     """Replace an earlier capture in the output folder."""
+
+
+@dataclass(kw_only=True)
+class MaskedViewsOptions:
+    """Photographs of a standing object, their masks and cameras -> a folder for dtu-data."""
+
+    images: Path
+    """Folder with the photographs, called as the cameras' files call them; those without a camera are left out."""
+    cameras: Path
+    """COLMAP's model or the folder around it (sparse/0 with .bin or .txt files), or nerfstudio's transforms.json."""
+    masks: Path | None = None
+    """Folder with a mask per photograph, called like it; brighter than half (of a cut-out: opaque) is the object. None
+    takes the alpha channel of the photographs."""
+    output_dir: Path
+    """Folder to write; must be new or empty, or an earlier capture with --overwrite."""
+    downscale: int = 1
+    """Reduce images, masks and intrinsics by this whole factor."""
+    mask_agreement: float = 0.9
+    """The object is where this part of the masks that see a place have it inside; below 1 a few poor masks or poses do
+    no harm, and the sphere gets somewhat larger."""
+    sphere_margin: float = 0.1
+    """By which part the sphere around the object is enlarged."""
+    sphere: tuple[float, float, float, float] | None = None
+    """Centre x y z and radius of the normalising sphere in the units of the cameras, instead of the masks' hull."""
+    overwrite: bool = False
+    """Replace an earlier capture in the output folder."""

@@ -109,6 +109,28 @@ def hemisphere_cameras(num_cameras: int, distance: float, up: np.ndarray, rng: n
     )
 
 
+def spiral_cameras(
+    num_cameras: int,
+    distance: float,
+    up: np.ndarray,
+    start_azimuth: float = 0.0,
+    elevations: tuple[float, float] = (-0.35, 1.15),
+) -> np.ndarray:
+    """Cameras (num_cameras, 4, 4), OpenGL, evenly on the part of a sphere between two elevations (radians).
+
+    They follow a spiral that turns by the golden angle from one to the next and rises by equal heights.
+    """
+    low, high = np.sin(elevations)
+    heights = low + (high - low) * (np.arange(num_cameras) + 0.5) / num_cameras
+    azimuths = start_azimuth + np.pi * (3.0 - np.sqrt(5.0)) * np.arange(num_cameras)
+    return np.stack(
+        [
+            look_at(sphere_position(azimuth, elevation, distance, up), np.zeros(3), up)
+            for azimuth, elevation in zip(azimuths, np.arcsin(heights), strict=True)
+        ]
+    )
+
+
 def swaying_camera(
     camera_to_world: np.ndarray, num_frames: int, sway: float, up: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:

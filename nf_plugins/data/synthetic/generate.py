@@ -1,4 +1,4 @@
-"""Photographs a moving mesh with a camera rig and writes the scene in a layout that our dataparsers read."""
+"""Photographs a mesh that moves, or stands still, with a camera rig and writes a layout that our dataparsers read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from nf_plugins.data.synthetic import photographs
 from nf_plugins.data.synthetic.cameras import swap_opengl_opencv
 from nf_plugins.data.synthetic.coloured_mesh import MovingMesh
 from nf_plugins.data.synthetic.mesh_sequence import MeshSequence, list_mesh_files
+from nf_plugins.data.synthetic.standing_ellipsoid import StandingEllipsoid
 from nf_plugins.data.synthetic.synth_options import OPTIONS_OF_LATER_RELEASES, SynthOptions, check_options
 from nf_plugins.data.writers.dnerf_writer import write_dnerf_scene
+from nf_plugins.data.writers.idr_writer import write_idr_scene
 from nf_plugins.data.writers.owlii_writer import OwliiCamera, write_owlii_scene
 from nf_plugins.data.writers.scene_folder import check_target, read_request, remove_abandoned
 from nf_plugins.data.writers.zju_writer import ZjuCamera, write_zju_scene
@@ -22,7 +24,12 @@ from nf_plugins.data.writers.zju_writer import ZjuCamera, write_zju_scene
 GENERATOR_VERSION = 1
 """Raised whenever the same options give other bytes."""
 
-DATAPARSER_OF_LAYOUT = {"owlii": "owlii-data", "dnerf": "dnerf-rgba-data", "zju": "zju-mocap-data"}
+DATAPARSER_OF_LAYOUT = {
+    "owlii": "owlii-data",
+    "dnerf": "dnerf-rgba-data",
+    "zju": "zju-mocap-data",
+    "dtu": "dtu-data",
+}
 
 
 def scene_request(options: SynthOptions, files: list[Path]) -> dict[str, Any]:
@@ -37,11 +44,15 @@ def scene_request(options: SynthOptions, files: list[Path]) -> dict[str, Any]:
 
 
 def _open_source(options: SynthOptions, files: list[Path], say: Any) -> MovingMesh:
+    if not files and options.subject == "ellipsoid":
+        return StandingEllipsoid()
     if not files:
         from nf_plugins.data.synthetic.articulated_figure import ArticulatedFigure
 
         return ArticulatedFigure(options.num_frames)
     sequence = MeshSequence(files, options.up_axis, options.num_frames if options.resample_frames else None)
+    if options.layout == "dtu":
+        return sequence
     if sequence.num_frames < options.num_frames:
         say(
             f"{options.mesh_sequence}: {len(files)} frames with --frame-stride {options.frame_stride}; all are used "
@@ -119,7 +130,20 @@ def _write_zju(options: SynthOptions, source: MovingMesh, request: dict[str, Any
     )
 
 
-WRITERS = {"owlii": _write_owlii, "dnerf": _write_dnerf, "zju": _write_zju}
+def _write_dtu(options: SynthOptions, source: MovingMesh, request: dict[str, Any], say: Any, track: Any) -> None:
+    # Of a mesh sequence only the file of that frame was opened.
+    mesh = photographs.lit_mesh(source, min(options.still_frame, source.num_frames - 1), options)
+    write_idr_scene(
+        options.output_dir,
+        photographs.idr_views(options, source, mesh, np.random.default_rng(options.seed), track),
+        world_from_scene=source.world_from_scene,
+        request=request,
+        mesh=mesh,
+        overwrite=options.overwrite,
+    )
+
+
+WRITERS = {"owlii": _write_owlii, "dnerf": _write_dnerf, "zju": _write_zju, "dtu": _write_dtu}
 
 
 def generate_scene(options: SynthOptions) -> Path:
@@ -139,13 +163,17 @@ def generate_scene(options: SynthOptions) -> Path:
         CONSOLE.print(line, highlight=False, soft_wrap=True)
 
     def track(frames: range) -> Any:
-        return rich_track(frames, description=f"Photographing {len(frames)} frames", console=CONSOLE)
+        what = "views" if options.layout == "dtu" else "frames"
+        return rich_track(frames, description=f"Photographing {len(frames)} {what}", console=CONSOLE)
 
     check_options(options)
     files = []
     if options.mesh_sequence is not None:
-        most = None if options.resample_frames else options.num_frames
-        files = list_mesh_files(options.mesh_sequence, options.frame_stride, most)
+        still = options.layout == "dtu"
+        most = None if options.resample_frames or still else options.num_frames
+        files = list_mesh_files(
+            options.mesh_sequence, options.frame_stride, most, options.still_frame if still else None
+        )
     request = scene_request(options, files)
     remove_abandoned(options.output_dir)
     if not options.overwrite and read_request(options.output_dir) == request:
@@ -178,6 +206,11 @@ def scene_summary(options: SynthOptions) -> str:
             f"{options.num_frames} frames in train/, {options.num_eval_views} in each of val/ and test/, cameras in "
             "transforms_*.json, true surface in mesh/"
         )
+    elif options.layout == "dtu":
+        content = (
+            f"{options.num_views} views of a subject that stands still (image/ mask/ cameras_sphere.npz), true surface "
+            "in mesh/"
+        )
     else:
         content = (
             f"{options.num_frames} frames, training cameras Camera_B1 ... Camera_B{cameras}, held-out "
@@ -185,7 +218,5 @@ def scene_summary(options: SynthOptions) -> str:
             "vertices/ (metres)"
         )
     dataparser = DATAPARSER_OF_LAYOUT[options.layout]
-    return (
-        f"{folder}: {content}.\nTrain on it: ns-train resfields-tnerf --data {folder}{model_flags} "
-        f"{dataparser}{data_flags}"
-    )
+    method = "idr" if options.layout == "dtu" else "resfields-tnerf"
+    return f"{folder}: {content}.\nTrain on it: ns-train {method} --data {folder}{model_flags} {dataparser}{data_flags}"

@@ -15,16 +15,25 @@ SUBJECT_RADIUS = 0.92
 """Scene units: the radius of the sphere around the origin that holds every frame."""
 
 
-def list_mesh_files(folder: Path, stride: int = 1, max_frames: int | None = None) -> list[Path]:
-    """The mesh files of a folder by name, every ``stride``-th, at most ``max_frames``.
+def list_mesh_files(
+    folder: Path, stride: int = 1, max_frames: int | None = None, still_frame: int | None = None
+) -> list[Path]:
+    """The mesh files of a folder by name, every ``stride``-th, at most ``max_frames``; of these ``still_frame`` alone.
 
     Raises:
-        InputError: the folder is missing or holds fewer than two of the wanted files.
+        InputError: the folder is missing, holds fewer than two of the wanted files, or has not the frame asked for.
     """
     if not folder.is_dir():
         raise InputError(f"--mesh-sequence {folder}: there is no such folder; give a folder with one mesh per frame.")
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in MESH_SUFFIXES and path.is_file())
     chosen = files[::stride][:max_frames]
+    if still_frame is not None:
+        if still_frame >= len(chosen):
+            raise InputError(
+                f"--mesh-sequence {folder}: has {len(chosen)} files ending in {', '.join(MESH_SUFFIXES)} with "
+                f"--frame-stride {stride}, too few for --still-frame {still_frame} (0 is the first)."
+            )
+        return [chosen[still_frame]]
     if len(chosen) < 2:
         raise InputError(
             f"--mesh-sequence {folder}: found {len(files)} files ending in {', '.join(MESH_SUFFIXES)}, of which "

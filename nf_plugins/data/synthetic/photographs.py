@@ -12,7 +12,9 @@ from nf_plugins.data.synthetic.cameras import (
     circling_camera,
     hemisphere_cameras,
     ring_cameras,
+    spiral_cameras,
     square_intrinsics,
+    swap_opengl_opencv,
     swaying_camera,
 )
 from nf_plugins.data.synthetic.coloured_mesh import ColouredMesh, MovingMesh, sample_surface, shade
@@ -20,6 +22,7 @@ from nf_plugins.data.synthetic.depth_sensor import DepthSensor, incidence_angles
 from nf_plugins.data.synthetic.ray_caster import MeshRayCaster, RenderedView, pixel_rays
 from nf_plugins.data.synthetic.synth_options import SynthOptions
 from nf_plugins.data.writers.dnerf_writer import DnerfFrame, DnerfView
+from nf_plugins.data.writers.idr_writer import IdrView
 from nf_plugins.data.writers.owlii_writer import OwliiFrame, OwliiImage
 from nf_plugins.data.writers.zju_writer import ZjuFrame, ZjuImage
 
@@ -157,6 +160,20 @@ def zju_frames(
         caster = MeshRayCaster(mesh)
         views = [caster.render(intrinsics, pose, options.supersampling) for pose in poses.values()]
         yield ZjuFrame(mesh, [ZjuImage(view.rgb, view.mask) for view in views])
+
+
+def idr_views(
+    options: SynthOptions, source: MovingMesh, mesh: ColouredMesh, rng: np.random.Generator, track: Any
+) -> Iterator[IdrView]:
+    """Views of a mesh that stands still, from all sides but below."""
+    intrinsics = rig_intrinsics(options)
+    start = rng.uniform(0.0, 2.0 * np.pi)
+    poses = spiral_cameras(options.num_views, options.camera_distance, source.up, start)
+    caster = MeshRayCaster(mesh)
+    for index in track(range(len(poses))):
+        view = caster.render(intrinsics, poses[index], options.supersampling)
+        rgb = view.rgb * view.mask[..., None]
+        yield IdrView(rgb, view.mask, intrinsics.matrix, swap_opengl_opencv(poses[index]))
 
 
 def lit_mesh(source: MovingMesh, frame: int, options: SynthOptions) -> ColouredMesh:

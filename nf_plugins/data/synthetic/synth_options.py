@@ -16,6 +16,9 @@ OPTIONS_OF_LATER_RELEASES = (
     "depth_noise",
     "edge_dropout",
     "grazing_angle",
+    "subject",
+    "still_frame",
+    "num_views",
 )
 """Options that a scene of an earlier release did not have: at their defaults they are left out of the request, so that
 such a scene is still recognised."""
@@ -23,13 +26,13 @@ such a scene is still recognised."""
 
 @dataclass(frozen=True)
 class SynthOptions:
-    """Write a dynamic scene with known truth: images, masks, depth, cameras and the true mesh of every frame."""
+    """Write a scene with known truth: images, masks, depth, cameras and the true mesh of every frame."""
 
     output_dir: Path = Path("data/demo")
     """Folder of the scene; must be new or empty, or hold the very same scene (then nothing is done)."""
-    layout: Literal["owlii", "dnerf", "zju"] = "owlii"
+    layout: Literal["owlii", "dnerf", "zju", "dtu"] = "owlii"
     """On-disk layout: owlii = several synchronised cameras, dnerf = one jumping camera with RGBA images, zju = several
-    synchronised standing cameras in ZJU-MoCap's files."""
+    synchronised standing cameras in ZJU-MoCap's files, dtu = views of a subject that stands still in IDR's files."""
     mesh_sequence: Path | None = None
     """Folder with one .obj, .ply or .off file per frame, taken in order of name; without it the built-in dancer."""
     up_axis: Literal["x", "y", "z"] = "y"
@@ -44,6 +47,13 @@ class SynthOptions:
     """Owlii and ZJU layouts: number of training cameras on a ring around the subject."""
     camera_sway: float = 0.0
     """Owlii layout: degrees by which the training cameras swing around their places, as if held in hands."""
+    subject: Literal["dancer", "ellipsoid"] = "dancer"
+    """DTU layout without a mesh sequence: the built-in dancer, or an ellipsoid whose surface is known in closed
+    form."""
+    still_frame: int = 0
+    """DTU layout: the time step at which the subject stands still."""
+    num_views: int = 16
+    """DTU layout: number of views, from all sides but below."""
     num_eval_views: int = 12
     """D-NeRF layout: number of images in each of the val and test splits."""
     resolution: int = 128
@@ -81,6 +91,8 @@ LIMITS = {
     "frame_stride": (1, 10_000, "1 takes every file"),
     "num_train_cameras": (1, 1000, "4 to 10 are usual"),
     "camera_sway": (0.0, 45.0, "5 to 20 degrees are usual"),
+    "still_frame": (0, 10_000, "0 is the first"),
+    "num_views": (2, 10_000, "12 to 64 are usual"),
     "num_eval_views": (1, 10_000, "10 to 20 are usual"),
     "resolution": (8, 8192, "100 to 800 are usual"),
     "supersampling": (1, 16, "2 is usual"),
@@ -110,8 +122,26 @@ def check_options(options: SynthOptions) -> None:
         _require_default(
             options, ("camera_sway", "depth_convention", "rgbd"), f"applies to --layout owlii, not to {options.layout}."
         )
+    _check_still_subject(options)
     if not options.rgbd:
         _require_default(options, ("depth_noise", "edge_dropout", "grazing_angle"), "applies to --rgbd; add it.")
+
+
+def _check_still_subject(options: SynthOptions) -> None:
+    if options.layout != "dtu":
+        why = f"applies to --layout dtu, not to {options.layout}."
+        _require_default(options, ("subject", "still_frame", "num_views"), why)
+        return
+    _require_default(options, ("resample_frames",), "does nothing with --layout dtu, whose subject stands still.")
+    if options.mesh_sequence is not None:
+        _require_default(options, ("subject",), "does nothing with a --mesh-sequence; leave one of them out.")
+    elif options.subject == "ellipsoid":
+        _require_default(options, ("still_frame",), "does nothing with --subject ellipsoid, which never moves.")
+    elif options.still_frame >= options.num_frames:
+        raise InputError(
+            f"--still-frame {options.still_frame}: the dance has --num-frames {options.num_frames}; expected at most "
+            f"{options.num_frames - 1}."
+        )
 
 
 def _require_default(options: SynthOptions, names: tuple[str, ...], why: str) -> None:

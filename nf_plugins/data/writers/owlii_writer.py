@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from nf_plugins.data.projection_archive import compose_world_mat
 from nf_plugins.data.synthetic.coloured_mesh import ColouredMesh
 from nf_plugins.data.writers.scene_folder import new_scene_folder
 from nf_plugins.data.writers.truth_files import MAX_DEPTH_PNG, padded_bounds, write_mesh, write_png, write_point_cloud
@@ -75,17 +76,9 @@ def projection_matrices(camera: OwliiCamera, world_from_scene: np.ndarray) -> di
     Args:
         world_from_scene: (4, 4) uniform scale and translation.
     """
-    scale = world_from_scene[0, 0]
     matrices: dict[str, np.ndarray] = {}
     for frame, camera_to_world in enumerate(camera.camera_to_worlds):
-        world_to_camera = np.eye(4)
-        rotation = camera_to_world[:3, :3].T
-        position = scale * camera_to_world[:3, 3] + world_from_scene[:3, 3]
-        world_to_camera[:3, :3] = rotation
-        world_to_camera[:3, 3] = -rotation @ position
-        calibration = np.eye(4)
-        calibration[:3, :3] = camera.intrinsics
-        matrices[f"world_mat_{frame}"] = calibration @ world_to_camera
+        matrices[f"world_mat_{frame}"] = compose_world_mat(camera.intrinsics, camera_to_world, world_from_scene)
         matrices[f"scale_mat_{frame}"] = world_from_scene.copy()
     return matrices
 

@@ -10,7 +10,13 @@ import pytest
 from ball_capture import LENS, OPENCV, colmap_model, ring_poses, write_colmap
 from nerfstudio.data.utils import colmap_parsing_utils as colmap
 
-from nf_plugins.data.processing.known_cameras import Calibration, match_cameras, read_calibration
+from nf_plugins.data.processing.known_cameras import (
+    Calibration,
+    find_colmap,
+    match_cameras,
+    read_calibration,
+    read_colmap_views,
+)
 from nf_plugins.errors import InputError
 
 POSES = ring_poses(3)
@@ -179,3 +185,13 @@ def test_real_easymocap_files(shared_data: Path):
     world_to_camera = np.linalg.inv(np.concatenate([camera.camera_to_world, [[0, 0, 0, 1]]]) @ OPENCV)
     np.testing.assert_allclose(world_to_camera[:3, 3], [0.321105, 0.956332, 2.890713], atol=1e-5)
     assert camera.lens_at(270, 480).cx == pytest.approx(133.368423, abs=1e-5)
+
+
+def test_colmap_views_keep_their_names_and_axes(tmp_path: Path):
+    folder = write_colmap(tmp_path / "sparse" / "0", ".bin")
+    assert find_colmap(tmp_path) == (folder, ".bin") and find_colmap(tmp_path / "sparse") is None
+    views = read_colmap_views(folder, ".bin")
+    assert [view.name for view in views.cameras] == [f"{name}.png" for name in POSES]
+    for view, pose in zip(views.cameras, POSES.values(), strict=True):
+        np.testing.assert_allclose(view.camera_to_world, pose[:3], atol=1e-6)
+    np.testing.assert_array_equal(views.applied_transform, np.eye(4))

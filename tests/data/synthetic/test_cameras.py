@@ -8,6 +8,7 @@ from nf_plugins.data.synthetic.cameras import (
     hemisphere_cameras,
     ring_cameras,
     sphere_position,
+    spiral_cameras,
     square_intrinsics,
     swap_opengl_opencv,
     swaying_camera,
@@ -23,6 +24,7 @@ def _rigs(up: np.ndarray) -> np.ndarray:
             ring_cameras(5, 3.0, up, 0.3),
             circling_camera(7, 3.0, up),
             hemisphere_cameras(6, 3.0, up, rng),
+            spiral_cameras(8, 3.0, up, 0.7),
             swaying_camera(ring_cameras(1, 3.0, up)[0], 9, 0.4, up, rng),
         ]
     )
@@ -94,3 +96,13 @@ def test_swaying_camera_stays_near_its_place_and_at_its_distance():
     assert np.linalg.norm(np.diff(positions, axis=0), axis=-1).max() < 0.2, "it moves smoothly"
     again = swaying_camera(pose, 50, 0.3, up, np.random.default_rng(0))
     np.testing.assert_array_equal(path, again)
+
+
+def test_spiral_covers_its_part_of_the_sphere_evenly():
+    up = UPS[2]
+    directions = spiral_cameras(64, 1.0, up, elevations=(-0.3, 1.0))[:, :3, 3]
+    heights = directions @ up
+    assert np.sin(-0.3) < heights.min() < np.sin(-0.3) + 0.02 and np.sin(1.0) - 0.02 < heights.max() < np.sin(1.0)
+    cosines = directions @ directions.T - 3 * np.eye(64)
+    nearest = np.rad2deg(np.arccos(cosines.max(axis=1)))
+    assert nearest.min() > 0.5 * nearest.max()

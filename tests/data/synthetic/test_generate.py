@@ -12,8 +12,10 @@ import pytest
 import trimesh
 from PIL import Image
 
+from dataparsers.dtu import DTUDataParserConfig
 from dataparsers.zju_mocap import ZjuMocapDataParserConfig
 from nf_plugins.data.synthetic.generate import SynthOptions, generate_scene, scene_request
+from nf_plugins.data.synthetic.standing_ellipsoid import AXES, SEMI_AXES
 from nf_plugins.errors import InputError
 
 TINY = SynthOptions(num_frames=3, num_train_cameras=2, num_eval_views=2, resolution=24, num_cloud_points=50)
@@ -260,6 +262,43 @@ def test_swaying_cameras_have_a_pose_per_frame(tmp_path):
         assert np.abs(matrices["world_mat_0"] - matrices["world_mat_2"]).max() > 1e-3
 
 
+def test_dtu_layout_has_the_silhouettes_of_its_ellipsoid(tmp_path):
+    options = _options(tmp_path / "scene", layout="dtu", subject="ellipsoid", num_views=4)
+    folder = generate_scene(options)
+    assert {path.split("/")[0] for path in _contents(folder)} == {
+        "cameras_sphere.npz", "image", "mask", "mesh", "synth.json",
+    }  # fmt: skip
+    outputs = DTUDataParserConfig(data=folder).setup().get_dataparser_outputs("train")
+    assert len(outputs.cameras) == 4
+    radii = np.linalg.norm(trimesh.load(outputs.metadata["mesh_filenames"][0], process=False).vertices, axis=-1)
+    assert (radii.min(), radii.max()) == pytest.approx((SEMI_AXES.min(), SEMI_AXES.max()), abs=2e-3)
+    for view in range(4):
+        rays = outputs.cameras.generate_rays(view)
+        # Axes and lengths in which the ellipsoid is the unit sphere.
+        origins, directions = (part.double().numpy() @ AXES / SEMI_AXES for part in (rays.origins, rays.directions))
+        middle = -(origins * directions).sum(-1) / (directions**2).sum(-1)
+        nearest = np.linalg.norm(origins + middle[..., None] * directions, axis=-1)
+        mask = np.array(Image.open(outputs.metadata["fg_mask_filenames"][view]))[..., 0] > 0
+        sure = np.abs(nearest - 1) > 1e-3
+        np.testing.assert_array_equal(mask[sure], (nearest < 1)[sure])
+        image = np.array(Image.open(outputs.image_filenames[view]))
+        assert (image[~mask] == 0).all() and image[mask].max() > 100
+
+
+def test_dtu_layout_of_the_dancer_and_of_a_mesh(tmp_path, balls, capsys):
+    dancer = generate_scene(_options(tmp_path / "dancer", layout="dtu", num_views=2, still_frame=1))
+    assert "ns-train idr --data" in capsys.readouterr().out
+    still = trimesh.load(dancer / "mesh" / "000000.ply", process=False)
+    moving = generate_scene(_options(tmp_path / "moving", num_train_cameras=1))
+    same = trimesh.load(moving / "mesh" / "000001.ply", process=False)
+    np.testing.assert_array_equal(still.vertices, same.vertices)
+    options = _options(tmp_path / "ball", layout="dtu", num_views=2, mesh_sequence=balls, still_frame=2)
+    extents = trimesh.load(generate_scene(options) / "mesh" / "000000.ply", process=False).extents
+    assert extents / extents[1] == pytest.approx([1.6, 1.0, 1.0])
+    with pytest.raises(InputError, match="has 4 files .*too few for --still-frame 4"):
+        generate_scene(_options(tmp_path / "none", layout="dtu", mesh_sequence=balls, still_frame=4))
+
+
 @pytest.mark.parametrize(
     ("changes", "option"),
     [
@@ -279,6 +318,11 @@ def test_swaying_cameras_have_a_pose_per_frame(tmp_path):
         ({"rgbd": True, "depth_noise": -1.0}, "--depth-noise"),
         ({"rgbd": True, "edge_dropout": 2.0}, "--edge-dropout"),
         ({"seed": -1}, "--seed"),
+        ({"num_views": 1, "layout": "dtu"}, "--num-views"),
+        ({"num_views": 20}, "--num-views 20: applies to --layout dtu"),
+        ({"subject": "ellipsoid"}, "--subject ellipsoid: applies to --layout dtu"),
+        ({"still_frame": 3, "layout": "dtu"}, "--still-frame 3: the dance has --num-frames 3"),
+        ({"still_frame": 1, "layout": "dtu", "subject": "ellipsoid"}, "--still-frame 1: does nothing"),
         ({"mesh_sequence": Path("no/such/folder")}, "--mesh-sequence"),
     ],
 )
