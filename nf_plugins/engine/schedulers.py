@@ -1,4 +1,4 @@
-"""Learning-rate schedules that end at a stated rate and stay there.
+"""Learning-rate schedules that end at a stated rate and stay there, smoothly or at milestones.
 
 They return Python floats. nerfstudio's own cosine and exponential schedules return NumPy scalars, which end up in the
 optimiser's state and make its checkpoints unreadable for ``torch.load`` with ``weights_only=True``, the default since
@@ -68,4 +68,28 @@ def _check_steps(max_steps: int, warmup_steps: int) -> None:
         raise InputError(
             f"The learning-rate schedule has warmup_steps {warmup_steps} and max_steps {max_steps}, "
             "expected 0 <= warmup_steps < max_steps."
+        )
+
+
+@dataclass
+class MilestoneSchedulerConfig(SchedulerConfig):
+    """The optimiser's rate, multiplied by a factor from each milestone on."""
+
+    _target: type = field(default_factory=lambda: MilestoneScheduler)
+    """Class to instantiate."""
+    milestones: tuple[int, ...] = ()
+    """Steps."""
+    factor: float = 0.5
+    """What the rate is multiplied by at each of them."""
+
+
+class MilestoneScheduler(Scheduler):
+    """Step-wise decay; see its config."""
+
+    config: MilestoneSchedulerConfig
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LRScheduler:
+        config = self.config
+        return LambdaLR(
+            optimizer, lr_lambda=lambda step: config.factor ** sum(step >= milestone for milestone in config.milestones)
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from importlib.util import find_spec
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from nf_plugins.field_components.frame_batch import FrameBatch
 
 PRIMES = (1, 2654435761, 805459861, 3674653429)
 """One factor per axis; the products are combined by exclusive or."""
+Interpolation = Literal["linear", "smoothstep"]
+"""Multilinear, with kinks at the borders of cells; or with weights ``3 t^2 - 2 t^3``, whose slopes vanish there."""
 INITIAL_FEATURE = 1e-4
 """Features start uniformly within this of 0."""
 ENTRY_MULTIPLE = 8
@@ -59,7 +61,7 @@ def grid_levels(
 
 
 class HashGridEncoding(nn.Module):
-    """Features of all levels at a point, each interpolated linearly between the vertices of its cell.
+    """Features of all levels at a point, each interpolated between the vertices of its cell.
 
     Coordinates are clamped to [0, 1]: outside, the features are those of the nearest point of the border and their
     gradient with respect to the coordinate is zero. Double backward works with the torch implementation.
@@ -75,6 +77,7 @@ class HashGridEncoding(nn.Module):
         log2_table_size: Most entries of a level, as a power of two.
         base_resolution: Vertices along each axis of the coarsest level.
         growth: How many times finer each level is than the one before.
+        interpolation: ``smoothstep`` makes the gradient with respect to the coordinates continuous.
         implementation: ``tcnn`` needs tiny-cuda-nn; ``auto`` takes it where it is installed and CUDA is there. On the
             CPU the torch implementation runs in either case.
 
@@ -93,6 +96,7 @@ class HashGridEncoding(nn.Module):
         log2_table_size: int = 20,
         base_resolution: int = 16,
         growth: float = 1.5,
+        interpolation: Interpolation = "linear",
         implementation: Literal["auto", "torch", "tcnn"] = "auto",
     ) -> None:
         super().__init__()
@@ -105,8 +109,11 @@ class HashGridEncoding(nn.Module):
             )
         if not 3 <= log2_table_size <= 30:
             raise InputError(f"hash-log2-table-size is {log2_table_size}, expected 3 to 30.")
+        if interpolation not in get_args(Interpolation):
+            raise InputError(f"interpolation is '{interpolation}', expected linear or smoothstep.")
         self.in_dim = in_dim
         self.features_per_level = features_per_level
+        self.interpolation: Interpolation = interpolation
         self.levels = grid_levels(
             in_dim,
             num_levels=num_levels,
@@ -123,6 +130,7 @@ class HashGridEncoding(nn.Module):
             "log2_hashmap_size": log2_table_size,
             "base_resolution": base_resolution,
             "per_level_scale": growth,
+            "interpolation": interpolation.capitalize(),
         }
         # In a tuple, so that it is no submodule: its only parameter is our table.
         self._accelerated = (accelerated_encoding(in_dim, config, self.table, implementation),)
@@ -140,17 +148,24 @@ class HashGridEncoding(nn.Module):
         entries = [level.num_entries for level in self.levels]
         return list(self.table.view(-1, self.features_per_level).split(entries))
 
-    def forward(self, coordinates: Tensor) -> Tensor:
-        """Features ``(*batch, out_dim)`` at coordinates ``(*batch, in_dim)`` in [0, 1]."""
+    def forward(self, coordinates: Tensor, num_active: int | None = None) -> Tensor:
+        """Features ``(*batch, out_dim)`` at coordinates ``(*batch, in_dim)`` in [0, 1].
+
+        Those of the levels beyond the first ``num_active`` are 0; None takes all levels.
+        """
         points = coordinates.reshape(-1, self.in_dim).clamp(0, 1)
         (accelerated,) = self._accelerated
         if accelerated is not None and points.is_cuda:
             accelerated.params = self.table
             features = accelerated(points).to(self.table.dtype)
+            features = features if num_active is None else features[:, : num_active * self.features_per_level]
         else:
-            tables = self.level_tables()
-            levels = zip(tables, self.levels, strict=True)
-            features = torch.cat([interpolate_level(points, table, level) for table, level in levels], dim=-1)
+            levels = list(zip(self.level_tables(), self.levels, strict=True))[:num_active]
+            features = torch.cat(
+                [interpolate_level(points, table, level, self.interpolation) for table, level in levels], dim=-1
+            )
+        if features.shape[-1] < self.out_dim:
+            features = nn.functional.pad(features, (0, self.out_dim - features.shape[-1]))
         return features.view(*coordinates.shape[:-1], self.out_dim)
 
     def extra_repr(self) -> str:
@@ -158,37 +173,41 @@ class HashGridEncoding(nn.Module):
         return f"in_dim={self.in_dim}, out_dim={self.out_dim}, levels={len(self.levels)} ({dense} dense)"
 
 
-def interpolate_level(points: Tensor, table: Tensor, level: GridLevel) -> Tensor:
-    """Multilinear interpolation in one level.
+def interpolate_level(
+    points: Tensor, table: Tensor, level: GridLevel, interpolation: Interpolation = "linear"
+) -> Tensor:
+    """Interpolation between the vertices of one level.
 
     Args:
         points: ``(N, D)`` in [0, 1].
         table: The level's features ``(num_entries, F)``.
         level: Its sizes.
+        interpolation: The weights of the vertices.
 
     Returns:
         ``(N, F)``.
     """
-    num_points, in_dim = points.shape
-    positions = points * level.scale + 0.5
+    # Points stand last up to the look-up, which keeps the inner loops long.
+    positions = points.T * level.scale + 0.5
     lower = positions.detach().floor()
     fractions = positions - lower
-    vertices = lower.long()[..., None] + torch.arange(2, device=points.device)
+    if interpolation == "smoothstep":
+        fractions = fractions * fractions * (3 - 2 * fractions)
+    vertices = torch.stack([lower.long(), lower.long() + 1])
     if level.is_dense:
         vertices = vertices.clamp(max=level.resolution - 1)
-    index = torch.zeros(num_points, 1, dtype=torch.long, device=points.device)
-    weights = torch.ones(num_points, 1, dtype=points.dtype, device=points.device)
+    in_dim, num_points = positions.shape
+    index = torch.zeros(num_points, dtype=torch.long, device=points.device)
     for axis in range(in_dim):
-        both_weights = torch.stack([1 - fractions[:, axis], fractions[:, axis]], dim=-1)
-        weights = (weights[:, :, None] * both_weights[:, None]).flatten(1)
         if level.is_dense:
-            index = (index[:, :, None] + (vertices[:, axis] * level.resolution**axis)[:, None]).flatten(1)
+            index = index.unsqueeze(-2) + vertices[:, axis] * level.resolution**axis
         else:
-            index = (index[:, :, None] ^ (vertices[:, axis] * PRIMES[axis])[:, None]).flatten(1)
-    if not level.is_dense:
-        index = index & (level.num_entries - 1)
-    corners = table.index_select(0, index.flatten()).view(num_points, -1, table.shape[-1])
-    return (weights[..., None] * corners).sum(1)
+            index = index.unsqueeze(-2) ^ ((vertices[:, axis] * PRIMES[axis]) & (level.num_entries - 1))
+    features = table.index_select(0, index.flatten()).view(*[2] * in_dim, num_points, table.shape[-1])
+    for axis in range(in_dim):
+        fraction = fractions[axis, :, None].expand(-1, table.shape[-1]).contiguous()
+        features = torch.lerp(features[0], features[1], fraction)
+    return features
 
 
 def accelerated_encoding(

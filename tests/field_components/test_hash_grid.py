@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from nf_plugins.field_components.hash_grid import (
     GridLevel,
     HashGridEncoding,
     HashGridNetwork,
+    Interpolation,
     grid_levels,
     interpolate_level,
 )
@@ -101,6 +103,39 @@ def test_gradients_to_the_inputs_and_the_table(in_dim: int) -> None:
     assert torch.autograd.gradgradcheck(lambda points: features(points, table.detach()).sin(), (points,))
 
 
+def test_smoothstep_makes_the_gradient_continuous_across_cells() -> None:
+    torch.manual_seed(5)
+    border = torch.tensor([[0.5, 0.31, 0.77]], dtype=torch.float64)  # x = 0.5 is a vertex of 4 cells shifted by a half
+    gradients = {}
+    for interpolation in get_args(Interpolation):
+        encoding = HashGridEncoding(
+            3, num_levels=1, base_resolution=4, log2_table_size=10, interpolation=interpolation
+        ).double()
+        torch.nn.init.normal_(encoding.table)
+        below, above = ((border + shift).requires_grad_() for shift in (-1e-9, 1e-9))
+        torch.testing.assert_close(encoding(below), encoding(above), rtol=0, atol=1e-6)
+        gradients[interpolation] = [torch.autograd.grad(encoding(x)[0, 0], x)[0] for x in (below, above)]
+        inside = torch.rand(3, 3, dtype=torch.float64).requires_grad_()
+        assert torch.autograd.gradcheck(encoding, inside)
+        assert torch.autograd.gradgradcheck(encoding, inside)
+    torch.testing.assert_close(*gradients["smoothstep"], rtol=0, atol=1e-6)
+    assert (gradients["linear"][0] - gradients["linear"][1]).abs().max() > 0.1
+
+
+def test_levels_that_are_not_active_are_zero_and_get_no_gradient() -> None:
+    torch.manual_seed(6)
+    encoding = HashGridEncoding(3, num_levels=4, log2_table_size=8, base_resolution=4)
+    points = torch.rand(50, 3)
+    features = encoding(points, num_active=2)
+    assert torch.equal(features[:, :4], encoding(points)[:, :4])
+    assert (features[:, 4:] == 0).all()
+    features.sum().backward()
+    assert encoding.table.grad is not None
+    entries = [2 * level.num_entries for level in encoding.levels]
+    reached = [bool(gradient.any()) for gradient in encoding.table.grad.split(entries)]
+    assert reached == [True, True, False, False]
+
+
 def test_outside_the_unit_cube_the_border_repeats_and_has_no_gradient() -> None:
     torch.manual_seed(2)
     encoding = HashGridEncoding(2, num_levels=2, base_resolution=4)
@@ -165,6 +200,8 @@ def test_what_makes_no_grid_is_refused() -> None:
         HashGridEncoding(3, num_levels=0)
     with pytest.raises(InputError, match="hash-log2-table-size is 40"):
         HashGridEncoding(3, log2_table_size=40)
+    with pytest.raises(InputError, match="interpolation is 'cubic', expected linear or smoothstep"):
+        HashGridEncoding(3, log2_table_size=4, interpolation="cubic")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="negative number of hidden layers"):
         HashGridNetwork(3, 3, num_levels=1, log2_table_size=4, num_hidden_layers=-1)
 
@@ -176,13 +213,15 @@ def test_tiny_cuda_nn_that_is_not_there_is_said() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="tiny-cuda-nn runs on CUDA alone")
+@pytest.mark.parametrize("interpolation", ["linear", "smoothstep"])
 @pytest.mark.parametrize("in_dim", [2, 3, 4])
-def test_tiny_cuda_nn_gives_the_same_features(in_dim: int) -> None:
+def test_tiny_cuda_nn_gives_the_same_features(in_dim: int, interpolation: Interpolation) -> None:
     pytest.importorskip("tinycudann")
     torch.manual_seed(4)
-    fast = HashGridEncoding(in_dim, log2_table_size=14, implementation="tcnn").cuda()
+    options = {"log2_table_size": 14, "interpolation": interpolation}
+    fast = HashGridEncoding(in_dim, **options, implementation="tcnn").cuda()
     torch.nn.init.normal_(fast.table)
-    slow = HashGridEncoding(in_dim, log2_table_size=14, implementation="torch").cuda()
+    slow = HashGridEncoding(in_dim, **options, implementation="torch").cuda()
     slow.load_state_dict(fast.state_dict())
     points = torch.rand(1000, in_dim, device="cuda") * 0.9  # away from the upper border, where the two differ
     torch.testing.assert_close(fast(points), slow(points), rtol=1e-4, atol=1e-4)
