@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -198,8 +199,13 @@ def print_table(table: ComparisonTable) -> None:
 
 
 def entrypoint() -> None:
-    """Console command ``nf-eval``."""
-    tyro.cli(Evaluate, description=Evaluate.__doc__).main()
+    """Console command ``nf-eval``; ``nf-eval dtu`` measures surfaces of static scenes."""
+    if sys.argv[1:2] == ["dtu"]:
+        from nf_plugins.cli.eval_dtu import EvaluateDTU
+
+        tyro.cli(EvaluateDTU, prog="nf-eval dtu", description=EvaluateDTU.__doc__, args=sys.argv[2:]).main()
+        return
+    tyro.cli(Evaluate, description=f"{Evaluate.__doc__} For static surfaces see nf-eval dtu --help.").main()
 
 
 if __name__ == "__main__":

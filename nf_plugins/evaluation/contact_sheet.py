@@ -100,8 +100,12 @@ def pipeline_contact_sheet(
 
 
 def choose_images(identities: Sequence[Any], frames: Sequence[int] | None, num_rows: int) -> list[int]:
-    """Image indices of the first camera for the wanted frames, or spread evenly over its images in order of time."""
-    of_camera = [entry for entry in identities if entry["camera_id"] == identities[0]["camera_id"]]
+    """Image indices of the first camera for the wanted frames, or spread evenly over its images in order of time.
+
+    Where nothing has a time, the images of all cameras stand beside each other.
+    """
+    is_still = all(entry["time"] is None for entry in identities)
+    of_camera = [entry for entry in identities if is_still or entry["camera_id"] == identities[0]["camera_id"]]
     if frames is not None:
         by_frame = {entry["frame_id"]: entry["image_index"] for entry in reversed(of_camera)}
         chosen = [by_frame[frame] for frame in frames if frame in by_frame]

@@ -41,7 +41,7 @@ def true_surfaces(metadata: dict[str, Any]) -> TrueSurfaces | None:
 
     ``mesh_sequence`` (:class:`~nf_plugins.data.mesh_frames.MeshFrames`) holds the meshes of all frames, those held out
     of training included; ``mesh_filenames`` and ``point_cloud_filenames`` name a file in scene units for every
-    training frame.
+    training frame, or one file for a scene that stands still.
     """
     sequence = metadata.get("mesh_sequence")
     if sequence is not None:
@@ -55,7 +55,8 @@ def true_surfaces(metadata: dict[str, Any]) -> TrueSurfaces | None:
     for kind in ("mesh", "point_cloud"):
         files = metadata.get(f"{kind}_filenames")
         if files:
-            times = np.asarray(metadata["frame_times"], dtype=np.float64)[: len(files)]
+            frame_times = metadata.get("frame_times")
+            times = np.zeros(1) if frame_times is None else np.asarray(frame_times, dtype=np.float64)[: len(files)]
             return TrueSurfaces(kind, times, lambda frame, files=files: load_truth(files[frame]), (False,) * len(times))
     return None
 

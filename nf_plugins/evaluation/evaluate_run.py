@@ -132,9 +132,9 @@ def requested_frames(pipeline: Any, method_name: str, options: RunEvaluationOpti
 
 
 def mesh_times(metadata: dict[str, Any]) -> Sequence[float]:
-    """Times of the frames that have a true surface, or else of the training frames."""
+    """Times of the frames that have a true surface, or else of the training frames; 0 for a scene that stands still."""
     truth = true_surfaces(metadata)
-    return [float(time) for time in (metadata["frame_times"] if truth is None else truth.times)]
+    return [float(time) for time in (metadata.get("frame_times", (0.0,)) if truth is None else truth.times)]
 
 
 def stored_geometry(

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import ball_scan
 import numpy as np
 import pytest
 import trimesh
 import tyro
 from ball_pipeline import RADIUS, BallModel, BallPipeline, BallSurface, ball_centre, ball_config
+from still_ball_pipeline import StillBallPipeline, still_ball_config
 
 from nf_plugins.cli.export import ExportMesh
 from nf_plugins.engine import load_run as load_run_module
@@ -161,3 +163,43 @@ def test_a_trained_run_gives_meshes_at_its_times(tiny_run: Path, tmp_path: Path)
         assert len(mesh.faces) > 50 and mesh.is_watertight
         # World units of the tiny scene: twice the scene's, centred at (0.3, -0.2, 1.1).
         assert np.abs(mesh.vertices - (0.3, -0.2, 1.1)).max() < 2.0
+
+
+@pytest.fixture
+def still_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of a scene without times: a ball, and a speck that no mask shows."""
+    scan = ball_scan.write_ball_scan(tmp_path / "scan7", num_views=6)
+    run_of = (still_ball_config(scan), StillBallPipeline(scan), Path("c.ckpt"), 5)
+    monkeypatch.setattr(load_run_module, "load_run", lambda load_config, test_mode: run_of)
+    config = tmp_path / "run" / "config.yml"
+    config.parent.mkdir()
+    config.write_text("a stand-in\n")
+    return config
+
+
+def test_a_still_scene_gives_one_mesh_without_asking_for_times(still_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "meshes"
+    run("--load-config", still_run, "--output-dir", out, "--resolution", 32)
+    assert sorted(path.name for path in out.iterdir()) == ["mesh.ply", "meshes.json"]
+    mesh = load(out / "mesh.ply")
+    assert mesh.body_count == 2
+    ball = max(mesh.split(), key=lambda part: part.area)
+    assert np.allclose(ball.centroid, ball_scan.WORLD_CENTRE, atol=0.5)
+    with pytest.raises(InputError, match="stands still"):
+        run("--load-config", still_run, "--output-dir", out, "--times", 0.5)
+
+
+def test_principal_axes_and_culling_keep_the_ball_alone(still_run: Path, tmp_path: Path) -> None:
+    for name, options in (("axes", ("--principal-axes",)), ("culled", ("--cull-by-masks", "--mask-dilation", 60.0))):
+        out = tmp_path / name
+        run("--load-config", still_run, "--output-dir", out, "--resolution", 32, "--units", "scene", *options)
+        mesh = load(out / "mesh.ply")
+        assert mesh.body_count == 1 and mesh.is_watertight
+        assert np.allclose(np.linalg.norm(mesh.vertices, axis=1), ball_scan.RADIUS, atol=2e-3)
+        assert np.asarray(mesh.visual.vertex_colors)[:, :3].std() > 20
+    assert json.loads((tmp_path / "axes" / "meshes.json").read_text())["principal_axes"]
+
+
+def test_culling_needs_masks_of_one_time(ball_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="masks of a moving scene"):
+        run("--load-config", ball_run, "--output-dir", tmp_path / "m", "--times", 0.5, "--cull-by-masks")
