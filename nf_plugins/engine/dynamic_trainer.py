@@ -21,6 +21,7 @@ from nf_plugins.atomic_files import atomic_path
 from nf_plugins.engine import checkpoints, run_folder
 from nf_plugins.engine.devices import default_machine_config
 from nf_plugins.engine.flags import Flag
+from nf_plugins.engine.snapshot_callback import snapshot_callbacks, snapshot_settings
 from nf_plugins.engine.training_record import RECORD_NAME, StepClock, StepInterval, update_training_record
 from nf_plugins.errors import InputError
 from nf_plugins.run_facts import count_parameters, machine_name
@@ -41,6 +42,15 @@ class DynamicTrainerConfig(TrainerConfig):
     """With save_only_latest_checkpoint, keep the one before the latest as well, in case the latest gets damaged."""
     evaluate_after_training: bool = True
     """Evaluate the held-out images when training ends and write evaluation/test.json into the run's folder."""
+    steps_per_snapshot: int = 0
+    """Every so many steps, and after the last, write pictures and the surface's mesh into snapshots/ of the run's
+    folder; 0 writes none. nf-render snapshots makes a video of them."""
+    snapshot_image: int = 0
+    """Number of the training image, from 0, whose camera the snapshots show."""
+    snapshot_downscale: float = 2.0
+    """Divide that camera's resolution by this."""
+    snapshot_mesh_resolution: int = 96
+    """Grid cells along the longest side of the snapshots' meshes; 0 writes no meshes."""
 
     def set_timestamp(self) -> None:
         """Name the run's folder: a fresh one, or with resume the newest one there is.
@@ -50,8 +60,10 @@ class DynamicTrainerConfig(TrainerConfig):
 
         Raises:
             InputError: if the output folder is not writable, the run to continue was started with other options or is
-                being trained by another process, or a finished run would be overwritten.
+                being trained by another process, a finished run would be overwritten, or an option of the snapshots
+                is out of range.
         """
+        snapshot_settings(self)
         if self.resume and self.timestamp == "{timestamp}":
             newest = run_folder.find_newest_run(self.get_base_dir().parent)
             if newest is not None:
@@ -115,6 +127,7 @@ class DynamicTrainer(Trainer):
             TrainingCallback([before], self._step_clock.begin),
             *self.callbacks,
             TrainingCallback([after], self._note_completed_step),
+            *snapshot_callbacks(self.config, getattr(self.pipeline, "module", self.pipeline)),
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self._evaluate),
         ]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from nerfstudio.utils.rich_utils import CONSOLE
 
 from nf_plugins.errors import InputError
 
@@ -42,8 +43,11 @@ _FREE_FIELDS = frozenset(
         "eval_image_indices",
         "images_on_gpu",
         "masks_on_gpu",
+        "train_num_rays_per_batch",
     }
 )
+# Of these a change is said: it makes other batches, but a run that is out of memory needs it.
+_SAID_FIELDS = ("pipeline.datamanager.train_num_rays_per_batch",)
 _MISSING = object()
 
 
@@ -126,6 +130,8 @@ def find_difference(stored: Any, current: Any, name: str) -> tuple[str, Any, Any
 def check_same_training(config_path: Path, current: Any) -> None:
     """Refuse to continue a run with another model, other data or another optimiser.
 
+    The number of rays per batch may change, as a run that is out of memory needs it; that is said in one line.
+
     Raises:
         InputError: naming the first option that differs, with both values.
     """
@@ -138,6 +144,10 @@ def check_same_training(config_path: Path, current: Any) -> None:
                 f"The run {config_path.parent} was started with {_option(field)} {_short(old)}, this command asks for "
                 f"{_short(new)}: give the same value to continue it, or begin a new run without --resume."
             )
+    for name in _SAID_FIELDS:
+        old, new = _get(stored, name, None), _get(current, name, None)
+        if old is not None and old != new:
+            CONSOLE.print(f"The run goes on with {_option(name)} {new} in place of {old}: its losses will differ.")
 
 
 def check_folder_writable(folder: Path) -> None:
@@ -198,9 +208,9 @@ def _equal(stored: Any, current: Any) -> bool:
         return repr(stored) == repr(current)
 
 
-def _get(config: Any, dotted: str) -> Any:
+def _get(config: Any, dotted: str, *default: Any) -> Any:
     for part in dotted.split("."):
-        config = getattr(config, part)
+        config = getattr(config, part, *default)
     return config
 
 

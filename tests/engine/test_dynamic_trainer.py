@@ -70,6 +70,13 @@ def test_resuming_reads_the_checkpoint_rather_than_training_again(tiny_config: C
     assert sorted(train(tiny_config(resume=True)).losses) == [5, 6, 7, 8, 9, 10, 11]
 
 
+def test_a_run_goes_on_with_fewer_rays_per_batch(tiny_config: Config, train: Run) -> None:
+    train(tiny_config(resume=True), kill_at=6)
+    config: Any = tiny_config(resume=True)
+    config.pipeline.datamanager.train_num_rays_per_batch = 16
+    assert sorted(train(config).losses) == list(range(5, 12))
+
+
 def test_without_resume_a_new_run_is_started(tiny_config: Config, train: Run) -> None:
     first = train(tiny_config(timestamp="first"), kill_at=6)
     second = train(tiny_config(max_num_iterations=2))

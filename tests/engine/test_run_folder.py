@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from nf_plugins.engine import run_folder
 from nf_plugins.errors import InputError
@@ -117,3 +119,23 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
             run_folder.check_not_training(tmp_path)
         other.kill()
     run_folder.check_not_training(tmp_path)  # the lock has ended with the process
+
+
+def test_fewer_rays_per_batch_are_said_and_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from method_configs.resfields import resfields_tnerf_tiny
+
+    config: Any = copy.deepcopy(resfields_tnerf_tiny.config)
+    (tmp_path / "config.yml").write_text(yaml.dump(config))
+    run_folder.check_same_training(tmp_path / "config.yml", config)
+    assert capsys.readouterr().out == ""
+    old, config.pipeline.datamanager.train_num_rays_per_batch = (
+        config.pipeline.datamanager.train_num_rays_per_batch,
+        7,
+    )
+    run_folder.check_same_training(tmp_path / "config.yml", config)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"--pipeline.datamanager.train-num-rays-per-batch 7 in place of {old}" in said
+    config.pipeline.datamanager.eval_num_rays_per_batch = 8
+    config.machine.seed += 1
+    with pytest.raises(InputError, match="machine.seed"):
+        run_folder.check_same_training(tmp_path / "config.yml", config)

@@ -1,0 +1,134 @@
+"""What is done after a failure, without any process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nf_plugins.engine.retry_policy import (
+    Attempt,
+    Done,
+    GiveUp,
+    HalveChunk,
+    HalveRays,
+    Limits,
+    Retry,
+    classify,
+    next_action,
+)
+
+LIMITS = Limits(max_retries=3, min_rays=128, min_chunk=512, delay=10.0)
+
+
+def attempt(outcome: Any, first: int = 0, last: int = 0, **fields: Any) -> Attempt:
+    return Attempt(**{"stage": "train", "rays": 512, "chunk": 4096, "outcome": outcome, **fields},
+                   first_step=first, last_step=last)  # fmt: skip
+
+
+def test_complete_is_done_and_what_a_user_must_mend_is_not_tried_again() -> None:
+    assert next_action([attempt("error", message="a"), attempt("complete")], LIMITS) == Done()
+    assert next_action([attempt("input", message="no such data")], LIMITS) == GiveUp("no such data")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, HalveRays(256)),
+        ({"place": "training"}, HalveRays(256)),
+        ({"place": "rendering"}, HalveChunk(2048)),
+        ({"stage": "evaluate"}, HalveChunk(2048)),
+        ({"rays": 255}, HalveChunk(2048)),  # the floor: nobody knows where, so the chunk is next
+        ({"rays": 256}, HalveRays(128)),
+        ({"rays": None}, HalveChunk(2048)),
+        ({"rays": 255, "place": "training"}, GiveUp),
+        ({"chunk": 1023, "place": "rendering"}, GiveUp),
+        ({"rays": 255, "chunk": 1024}, HalveChunk(512)),
+        ({"rays": 255, "chunk": 1023}, GiveUp),
+        ({"rays": 255, "place": "training", "last": 100}, Retry(10.0)),  # a new process has its memory back
+    ],
+)
+def test_out_of_memory_halves_down_to_the_floor(fields: dict[str, Any], expected: Any) -> None:
+    action = next_action([attempt("memory", **fields)], LIMITS)
+    assert action == expected if not isinstance(expected, type) else isinstance(action, expected)
+
+
+def test_halving_is_bounded_by_the_floor_and_no_retry() -> None:
+    history, rays = [], 1 << 14
+    while True:
+        history.append(attempt("memory", rays=rays, place="training"))
+        action = next_action(history, LIMITS)
+        if not isinstance(action, HalveRays):
+            break
+        rays = action.rays
+    assert rays == 128 and isinstance(action, GiveUp) and len(history) == 8
+    assert next_action([*history[:-1], attempt("stopped")], LIMITS) == Retry(10.0)
+
+
+def test_the_same_error_at_the_same_checkpoint_is_not_tried_a_third_time() -> None:
+    first = attempt("error", 0, 1000, message="ValueError: nan")
+    assert next_action([first], LIMITS) == Retry(10.0)
+    again = attempt("error", 1000, 1000, message="ValueError: nan")
+    action = next_action([first, again], LIMITS)
+    assert isinstance(action, GiveUp) and "after 1000 steps: ValueError: nan" in action.reason
+    assert next_action([first, attempt("error", 1000, 1000, message="other")], LIMITS) == Retry(20.0)
+    assert next_action([first, attempt("error", 1000, 2000, message="ValueError: nan")], LIMITS) == Retry(10.0)
+    stopped = attempt("stopped", message="exit status -15")
+    assert next_action([stopped, stopped], LIMITS) == Retry(20.0)  # a signal comes from outside
+
+
+def test_retries_are_bounded_back_off_and_start_anew_with_progress() -> None:
+    errors = [attempt("error", message=f"number {number}") for number in range(4)]
+    delays = [next_action(errors[: count + 1], LIMITS) for count in range(4)]
+    assert delays[:3] == [Retry(10.0), Retry(20.0), Retry(40.0)]
+    assert isinstance(delays[3], GiveUp) and "4 failures" in delays[3].reason
+    progress = attempt("error", 0, 500, message="number 4")
+    assert next_action([*errors[:3], progress], LIMITS) == Retry(10.0)
+    assert next_action([*errors[:3], progress, *errors[:2]], LIMITS) == Retry(40.0)
+    assert isinstance(next_action([*errors[:3], progress, *errors[:3]], LIMITS), GiveUp)
+    many = Limits(max_retries=100)
+    assert next_action([attempt("stopped")] * 50, many) == Retry(300.0)
+
+
+def test_a_process_killed_twice_before_it_says_how_much_it_takes_is_not_tried_again() -> None:
+    killed = attempt("memory", rays=None, chunk=None, message="killed")
+    assert next_action([killed], LIMITS) == Retry(10.0)
+    assert isinstance(next_action([killed, killed], LIMITS), GiveUp)
+
+
+TRACEBACK = (
+    'Traceback (most recent call last):\n  File "a.py", line 1, in {0}\n    call()\n    ^^^^^^\n{1}\nmore text\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "stderr", "expected"),
+    [
+        (1, "a warning\nThe folder x does not exist.\n", ("input", "The folder x does not exist.", "unknown")),
+        (2, "warning\n╭ Parsing error ╮\n│ no method x │\n╰────╯", ("input", "Parsing error no method x", None)),
+        (1, TRACEBACK.format("train_iteration", "torch.OutOfMemoryError: CUDA out of memory. Tried"),
+         ("memory", "torch.OutOfMemoryError: CUDA out of memory. Tried", "training")),
+        (1, TRACEBACK.format("get_outputs_for_camera", "RuntimeError: DefaultCPUAllocator: can't allocate memory"),
+         ("memory", "RuntimeError: DefaultCPUAllocator: can't allocate memory", "rendering")),
+        (1, TRACEBACK.format("f", "MemoryError"), ("memory", "MemoryError", "unknown")),
+        (-6, "terminate called after throwing an instance of 'std::bad_alloc'", ("memory", None, "unknown")),
+        (-9, "", ("memory", None, "unknown")),
+        (137, "", ("memory", None, "unknown")),
+        (1, TRACEBACK.format("f", "ValueError: 3"), ("error", "ValueError: 3", "unknown")),
+        (1, "out of memory, handled\n" + TRACEBACK.format("f", "KeyError: 'a'"), ("error", "KeyError: 'a'", "unknown")),
+        (-15, "", ("stopped", None, "unknown")),
+        (-11, "Fatal Python error: Segmentation fault", ("stopped", None, "unknown")),
+    ],
+)  # fmt: skip
+def test_what_a_process_leaves_tells_what_happened(status: int, stderr: str, expected: tuple[Any, Any, Any]) -> None:
+    outcome, message, place = expected
+    found = classify(status, stderr, complete=False)
+    assert found["outcome"] == outcome
+    assert found.get("place", "unknown") == (place or "unknown")
+    assert message is None or found["message"] == message
+
+
+def test_a_clean_end_before_the_last_step_is_not_complete() -> None:
+    # nerfstudio's trainer ends with status 0 when it is interrupted.
+    assert classify(0, "", complete=True)["outcome"] == "complete"
+    assert classify(0, TRACEBACK.format("f", "KeyboardInterrupt"), complete=False)["outcome"] == "stopped"
