@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from nf_plugins.data.processing.options import MultiviewVideoOptions, RgbdOptions
+from nf_plugins.data.processing.options import MaskedViewsOptions, MultiviewVideoOptions, RgbdOptions
 
 
 @dataclass(kw_only=True)
@@ -32,9 +32,21 @@ class Rgbd(RgbdOptions):
         return _say(process_rgbd(self))
 
 
+@dataclass(kw_only=True)
+class MaskedViews(MaskedViewsOptions):
+    """Photographs of a standing object, their masks and cameras -> a folder for dtu-data."""
+
+    def main(self) -> str:
+        """Process, and print the command that trains on the result."""
+        from nf_plugins.data.processing.masked_views import process_masked_views
+
+        return _say(process_masked_views(self))
+
+
 Commands = (
     Annotated[MultiviewVideo, tyro.conf.subcommand(name="multiview-video")]
     | Annotated[Rgbd, tyro.conf.subcommand(name="rgbd")]
+    | Annotated[MaskedViews, tyro.conf.subcommand(name="masked-views")]
 )
 
 
