@@ -30,6 +30,7 @@ METHODS = set(PROJECT["entry-points"]["nerfstudio.method_configs"])
 DATAPARSERS = set(PROJECT["entry-points"]["nerfstudio.dataparser_configs"])
 OPTIONS_OF_OTHERS = {"normal-method", "load-config", "output-path", "help", "num-frames-target"}
 """Options of nerfstudio's own commands that the documentation names beside ours."""
+OPTIONS_OF_COLMAP = {"workspace_path", "image_path", "single_camera", "camera_model", "dense"}
 NAMES_OF_NERFSTUDIO = {"nerfstudio-data", "ns-process-data"}
 """Names that end like those of our dataparsers."""
 
@@ -150,6 +151,7 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 def field_names(config_class: Any) -> Iterator[str]:
     for field in dataclasses.fields(config_class):
         yield field.name.replace("_", "-")
+        yield from re.findall(r"tyro\.conf\.arg\(name=['\"]([\w-]+)", str(field.type))
         if field.type in ("bool", bool):
             yield f"no-{field.name.replace('_', '-')}"
 
@@ -181,19 +183,23 @@ def test_options_that_a_page_names_exist(page: Path) -> None:
 
     from nf_plugins.cli.check_data import CheckData
     from nf_plugins.cli.eval import Evaluate
+    from nf_plugins.cli.eval_dtu import EvaluateDTU
     from nf_plugins.cli.export import ExportMesh
-    from nf_plugins.cli.process_data import MultiviewVideo, Rgbd
+    from nf_plugins.cli.process_data import MaskedViews, MultiviewVideo, Rgbd
     from nf_plugins.cli.render import RenderBoth, RenderCamera, RenderTime
     from nf_plugins.cli.render_meshes import RenderMeshes
+    from nf_plugins.cli.render_snapshots import RenderSnapshots
+    from nf_plugins.cli.render_transfer import RenderTransfer
+    from nf_plugins.cli.run_scans import RunScans
     from nf_plugins.data.synthetic.generate import SynthOptions
 
     configs = [all_methods[name] for name in sorted(METHODS)]
     classes = (
         CheckData, Evaluate, ExportMesh, RenderTime, RenderCamera, RenderBoth, RenderMeshes, SynthOptions,
-        MultiviewVideo, Rgbd,
+        MaskedViews, MultiviewVideo, Rgbd, RenderSnapshots, RenderTransfer, RunScans, EvaluateDTU,
         *(type(all_dataparsers[name]) for name in DATAPARSERS), *map(type, configs),
     )  # fmt: skip
-    known = OPTIONS_OF_OTHERS.union(*(field_names(config_class) for config_class in classes))
+    known = (OPTIONS_OF_OTHERS | OPTIONS_OF_COLMAP).union(*(field_names(config_class) for config_class in classes))
     for option in re.findall(r"(?<![\w-])--([a-z][\w.-]*\w)", page.read_text(encoding="utf-8")):
         found = any(has_value(config, option) for config in configs) if "." in option else option in known
         assert found, f"{relative(page)} names --{option}"

@@ -16,7 +16,7 @@ NEVER_IMPORTED = ("open3d",)
 OPTIONAL = ("tinycudann", "nerfacc", "gsplat", "wandb", *NEVER_IMPORTED)
 HEAVY = ("torchmetrics", "skimage", "trimesh", "matplotlib", "mediapy", "embreex", "scipy", "av", "cv2", "igl")
 NS_SCRIPTS = ("train", "eval", "render", "viewer.run_viewer", "exporter")
-COMMANDS = ("nf-synth", "nf-check-data", "nf-process-data", "nf-eval", "nf-render", "nf-export")
+COMMANDS = ("nf-synth", "nf-check-data", "nf-process-data", "nf-eval", "nf-render", "nf-export", "nf-run-scans")
 
 # Room -> rooms of ours that it must not reach, at import or later.
 FORBIDDEN = {
