@@ -13,7 +13,6 @@ from nerfstudio.configs.config_utils import to_immutable_dict
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from nf_plugins.field_components.spatial_gradient import numerical_derivatives
 from nf_plugins.model_components.bidirectional_tracing import (
     BidirectionalTracingSettings,
     TracedRays,
@@ -49,8 +48,6 @@ class IDRModelConfig(SurfaceModelConfig):
     """Steps of these milestones: epochs 250, 500, 750, 1000 and 1250 of 49 images, as published."""
     num_eikonal_points: int | None = None
     """Random points in the cube for the eikonal term beside those of the rays; None takes half as many as rays."""
-    curvature_step: float | None = None
-    """Step of the Laplacian, scene units; None takes the finest active cell of the encoding, or 0.01."""
 
 
 class IDRModel(SurfaceModel):
@@ -147,7 +144,7 @@ class IDRModel(SurfaceModel):
             "in_mask": in_mask,
         }
         if self.config.loss_coefficients.get("curvature", 0) > 0:
-            outputs["laplacian"] = self._laplacian(eikonal_points, eikonal.signed_distance, eikonal.laplacian)
+            outputs["laplacian"] = self.laplacian(eikonal_points, eikonal)
         self._tell_of_collapse(bool(on_surface.any()))
         return outputs
 
@@ -157,32 +154,27 @@ class IDRModel(SurfaceModel):
         count = num_rays // 2 if count is None else count
         return self.config.radius * (2 * torch.rand(count, 3, device=self.device) - 1)
 
-    def _laplacian(self, points: Tensor, signed_distance: Tensor, known: Tensor | None) -> Tensor:
-        if known is not None:
-            return known
-        step = self.config.curvature_step or self.field.encoding.finest_cell() or 0.01
-        stencil = self.config.sdf_field.numerical_stencil
-        return numerical_derivatives(self.field.signed_distance, points, signed_distance, step, stencil).laplacian
-
     def _tell_of_collapse(self, has_surface: bool) -> None:
         self._steps_without_surface = 0 if has_surface else self._steps_without_surface + 1
         if self._steps_without_surface == COLLAPSE_STEPS:
             CONSOLE.print(
-                f"[bold yellow]No ray within a mask has met the surface for {COLLAPSE_STEPS} steps: the surface is gone "
-                "or lies elsewhere.[/] Check the masks and scale_mat (nf-check-data), raise "
+                f"[bold yellow]No ray within a mask has met the surface for {COLLAPSE_STEPS} steps: it is gone or lies "
+                "elsewhere.[/] Check the masks and scale_mat (nf-check-data), raise "
                 "--pipeline.model.loss-coefficients.mask, or lower the learning rate."
             )
 
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Weighted losses of a training batch; none for evaluation renders, which have no distances along rays."""
-        if "on_surface" not in outputs:
-            return {}
+        """Weighted losses of a training batch; of an evaluation batch that of the colours, as only these are known."""
         weights = self.config.loss_coefficients
+        image = batch["image"].to(self.device)
+        if "on_surface" not in outputs:
+            on_surface = (outputs["accumulation"][:, 0] > 0) & (batch["fg_mask"].to(self.device)[:, 0] > 0.5)
+            return {"rgb_loss": weights.get("rgb", 0.0) * surface_color_loss(outputs["rgb"], image, on_surface)}
         on_surface = outputs["on_surface"]
         terms = {
-            "rgb": lambda: surface_color_loss(outputs["rgb"], batch["image"].to(self.device), on_surface),
+            "rgb": lambda: surface_color_loss(outputs["rgb"], image, on_surface),
             "eikonal": lambda: eikonal_loss(outputs["eikonal_gradient"]),
             "mask": lambda: silhouette_loss(
                 outputs["signed_distance"], outputs["in_mask"], on_surface, self.mask_alpha

@@ -17,7 +17,6 @@ from nerfstudio.model_components.ray_samplers import NeuSSampler
 from torch import Tensor
 from torch.nn import Parameter
 
-from nf_plugins.field_components.spatial_gradient import numerical_derivatives
 from nf_plugins.fields.surface_field import SurfaceGeometry
 from nf_plugins.model_components.losses import eikonal_loss, foreground_l1_loss, mask_cross_entropy_loss
 from nf_plugins.model_components.neus_alpha import annealed_slope, neus_alpha
@@ -50,9 +49,6 @@ class NeuSSurfaceModelConfig(SurfaceModelConfig):
     loss_coefficients: dict[str, float] = to_immutable_dict({"rgb": 1.0, "eikonal": 0.1, "mask": 0.1, "curvature": 0.0})
     """Weight of each loss; 0 switches it off. With mask 0 no masks are needed and the colours of all pixels count.
     curvature asks for flat surfaces by the Laplacian of the distance (Neuralangelo uses 5e-4)."""
-    curvature_step: float | None = None
-    """Step of the Laplacian, scene units; None takes the finest active cell of the encoding, or 0.01. With numerical
-    gradients it is theirs."""
     eval_num_rays_per_chunk: int = 1024
     """Rays per forward pass when rendering."""
 
@@ -153,17 +149,8 @@ class NeuSSurfaceModel(SurfaceModel):
             return {}
         needed = {"eikonal_gradient": geometry.gradient}
         if self.config.loss_coefficients.get("curvature", 0) > 0:
-            needed["laplacian"] = self._laplacian(points, geometry)
+            needed["laplacian"] = self.laplacian(points, geometry)
         return needed
-
-    def _laplacian(self, points: Tensor, geometry: SurfaceGeometry) -> Tensor:
-        if geometry.laplacian is not None:
-            return geometry.laplacian
-        step = self.config.curvature_step or self.field.encoding.finest_cell() or 0.01
-        stencil = self.config.sdf_field.numerical_stencil
-        return numerical_derivatives(
-            self.field.signed_distance, points, geometry.signed_distance, step, stencil
-        ).laplacian
 
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None

@@ -13,9 +13,13 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from torch import Tensor
 from torch.nn import Parameter
 
-from nf_plugins.fields.surface_field import SurfaceField, SurfaceFieldConfig
+from nf_plugins.field_components.spatial_gradient import numerical_derivatives
+from nf_plugins.fields.surface_field import SurfaceField, SurfaceFieldConfig, SurfaceGeometry
 from nf_plugins.models.checked_model import CheckedModel, CheckedModelConfig
 from nf_plugins.models.still_surface import StillSurface
+
+DEFAULT_CURVATURE_STEP = 0.01
+"""Where the encoding has no cells, scene units."""
 
 
 @dataclass
@@ -33,6 +37,9 @@ class SurfaceModelConfig(CheckedModelConfig):
     )
     """Refinement of the training cameras: mode SO3xR3 learns a rotation and a translation for each. Its penalties are
     off, because they pull towards poses that are known to be wrong."""
+    curvature_step: float | None = None
+    """Step of the Laplacian that the curvature loss looks at, scene units; None takes the finest active cell of the
+    encoding, or 0.01. With numerical gradients it is their step."""
     eval_num_rays_per_chunk: int = 8192
     """Rays per forward pass when rendering."""
 
@@ -109,6 +116,18 @@ class SurfaceModel(CheckedModel):
         refined = cameras[torch.arange(len(cameras))]
         refined.camera_to_worlds = poses
         return refined
+
+    def laplacian(self, points: Tensor, geometry: SurfaceGeometry) -> Tensor:
+        """Laplacian of the distance ``(N, 1)`` at scene points ``(N, 3)``, for the curvature loss.
+
+        By finite differences in any case: automatic differentiation sees no curvature in linearly interpolated grids.
+        """
+        if geometry.laplacian is not None:
+            return geometry.laplacian
+        step = self.config.curvature_step or self.field.encoding.finest_cell() or DEFAULT_CURVATURE_STEP
+        stencil = self.config.sdf_field.numerical_stencil
+        values = geometry.signed_distance
+        return numerical_derivatives(self.field.signed_distance, points, values, step, stencil).laplacian
 
     def surface_at(self, time: float = 0.0) -> StillSurface:
         """The surface and its colours, for exporters; it is the same at all times."""

@@ -43,7 +43,7 @@ def test_gradient_matches_differences_once_the_encoding_speaks(kind: str) -> Non
             layer.parametrizations.weight.original1 += 0.1 * torch.randn_like(layer.parametrizations.weight.original1)  # type: ignore[union-attr,operator]
         for name, parameter in field.encoding.named_parameters():
             if name.endswith("table"):
-                parameter += 0.1 * torch.randn_like(parameter)
+                parameter.add_(0.1 * torch.randn_like(parameter))
     points = 0.7 * (2 * torch.rand(10, 3, dtype=torch.float64) - 1)
     gradient = field.geometry_and_gradient(points).gradient
     step = 1e-6

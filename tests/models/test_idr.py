@@ -102,6 +102,17 @@ def test_the_surface_that_is_hit_is_where_the_distance_is_zero() -> None:
     assert bool((outputs["rgb"][~hit] == 1).all()) and list(outputs)[0] == "rgb"
 
 
+def test_evaluation_batches_have_the_colour_loss() -> None:
+    model = small_model().eval()
+    bundle, batch = rays_towards_origin()
+    with torch.no_grad():
+        outputs = model(bundle)
+    losses = model.get_loss_dict(outputs, batch)
+    counted = (outputs["accumulation"][:, 0] > 0) & (batch["fg_mask"][:, 0] > 0.5)
+    expected = 2 * (outputs["rgb"] - batch["image"])[counted].abs().sum() / len(counted)
+    assert list(losses) == ["rgb_loss"] and float(losses["rgb_loss"]) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_distances_keep_their_dependence_on_the_cameras() -> None:
     """One pass serves eikonal term and distances: its derivative by the camera must be that of a second pass."""
     model = small_model(camera_optimizer=CameraOptimizerConfig(mode="SO3xR3", trans_l2_penalty=0, rot_l2_penalty=0))
@@ -154,7 +165,7 @@ def test_checkpoint_round_trip() -> None:
     model, fresh = small_model("hash"), small_model("hash")
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.01 * torch.randn_like(parameter)
+            parameter.add_(0.01 * torch.randn_like(parameter))
     file = io.BytesIO()
     torch.save(model.state_dict(), file)
     file.seek(0)
