@@ -100,19 +100,19 @@ def tiny_field(encoding: PointEncodingConfig) -> SurfaceFieldConfig:
 
 
 def tiny_encoding(encoding: PointEncodingConfig) -> PointEncodingConfig:
-    """An encoding of the same kind, small enough for the tiny networks."""
-    if encoding.kind == "fourier":
-        return replace(encoding, num_fourier_features=24)
+    """An encoding of the same kind, small enough for the tiny networks; so are the others, when its kind is changed."""
+    small = replace(encoding, num_fourier_features=24, log2_table_size=15, nffb_width=32, nffb_out_dim=32)
     if encoding.kind == "hash":
-        return replace(encoding, num_levels=6, log2_table_size=15, base_resolution=8, finest_resolution=128)
-    return replace(encoding, log2_table_size=15, nffb_width=32, nffb_out_dim=32)
+        return replace(small, num_levels=6, base_resolution=8, finest_resolution=128)
+    return small
 
 
 def idr_method(
     name: str, encoding: PointEncodingConfig, description: str, max_norm: float | None = None
 ) -> MethodSpecification:
     """IDR of published size with an encoding."""
-    model = IDRModelConfig(sdf_field=SurfaceFieldConfig(encoding=encoding, view_encoding=ViewEncodingConfig()))
+    networks = SurfaceFieldConfig(encoding=replace(encoding), view_encoding=ViewEncodingConfig())
+    model = IDRModelConfig(sdf_field=networks)
     return MethodSpecification(surface_trainer(name, model, max_norm=max_norm), description)
 
 
@@ -179,7 +179,13 @@ idr_stylemod_nffb_tiny = tiny_idr_method("idr-stylemod-nffb-tiny", STYLED_FILTER
 hashmod_neus = neus_method(
     "hashmod-neus",
     NeuSSurfaceModelConfig(
-        sdf_field=SurfaceFieldConfig(encoding=HASH, hidden_dim=256, color_hidden_dim=256, initial_radius=0.5)
+        sdf_field=SurfaceFieldConfig(
+            # Fewer random features fit the narrower networks, should the kind be changed.
+            encoding=replace(HASH, num_fourier_features=64),
+            hidden_dim=256,
+            color_hidden_dim=256,
+            initial_radius=0.5,
+        )
     ),
     "NeuS with the encodings of HashMod: surface of an object by volume rendering, with or without masks.",
 )

@@ -121,8 +121,12 @@ class SurfaceField(Field):
                 encoding.set_step(step)  # type: ignore[operator]
 
     def geometry(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Signed distance ``(N, 1)`` and feature ``(N, F)`` at scene points ``(N, 3)``."""
-        output = self.geometry_network(self.encoding(points))
+        """Signed distance ``(N, 1)`` and feature ``(N, F)`` at scene points ``(N, 3)``.
+
+        In mixed precision this stays in full: 16-bit floats do not resolve where a surface is.
+        """
+        with torch.autocast(points.device.type, enabled=False):
+            output = self.geometry_network(self.encoding(points))
         signed_distance = output[..., :1]
         if self.config.sdf_clamp == "laplace_tanh":
             signed_distance = laplace_tanh_clamp(signed_distance)

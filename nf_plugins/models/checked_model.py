@@ -45,11 +45,15 @@ class CheckedModel(Model):
         """Metadata keys without which training makes no sense; checked before step 0."""
         return []
 
+    def ways_out(self) -> dict[str, str] | None:
+        """For needed inputs, a sentence on how to do without; None for what holds for most methods."""
+        return None
+
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
         """Checks the inputs; subclasses add their callbacks."""
-        require_inputs(type(self).__name__, self.metadata, self.required_inputs())
+        require_inputs(type(self).__name__, self.metadata, self.required_inputs(), self.ways_out())
         return []
 
     def signature(self) -> dict[str, str]:

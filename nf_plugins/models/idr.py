@@ -13,6 +13,7 @@ from nerfstudio.configs.config_utils import to_immutable_dict
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
+from nf_plugins.errors import InputError
 from nf_plugins.model_components.bidirectional_tracing import (
     BidirectionalTracingSettings,
     TracedRays,
@@ -64,6 +65,10 @@ class IDRModel(SurfaceModel):
         """Masks: without silhouettes nothing holds the surface."""
         return ["fg_mask_filenames"]
 
+    def ways_out(self) -> dict[str, str]:
+        """Volume rendering can do without masks."""
+        return {"fg_mask_filenames": " Or train hashmod-neus with --pipeline.model.loss-coefficients.mask 0."}
+
     @property
     def mask_alpha(self) -> float:
         """Sharpness of the silhouette loss at this step."""
@@ -79,12 +84,20 @@ class IDRModel(SurfaceModel):
             In evaluation ``rgb`` (R, 3) on the data's background, ``accumulation`` (R, 1; 1 where the ray hits),
             ``depth`` (R, 1; ray distance, 0 for misses), ``normal`` (R, 3; unit, scene axes) and ``normal_rgb``. In
             training also what the losses need; rays outside the mask have no colour there.
+
+        Raises:
+            InputError: Training rays that do not say whether they are in the mask.
         """
-        mask = ray_bundle.metadata.get("fg_mask") if self.training else None
-        if mask is None:
+        if not self.training:
             with torch.no_grad():
                 return self._render(ray_bundle)
-        return self._render_training(self.refined_rays(ray_bundle), mask[:, 0] > 0.5)
+        if "fg_mask" not in ray_bundle.metadata:
+            raise InputError(
+                "idr needs the mask of every training ray (ray_bundle.metadata has no 'fg_mask'): use its own "
+                "datamanager, with --pipeline.datamanager.ray-metadata-keys fg_mask."
+            )
+        in_mask = ray_bundle.metadata["fg_mask"][:, 0] > 0.5
+        return self._render_training(self.refined_rays(ray_bundle), in_mask)
 
     def trace(self, origins: Tensor, directions: Tensor, object_mask: Tensor | None = None) -> TracedRays:
         """Where rays ``(R, 3)`` meet the surface, without gradients; see ``trace_bidirectionally``."""
@@ -106,7 +119,8 @@ class IDRModel(SurfaceModel):
         if bool(hit.any()):
             points = origins[hit] + traced.distance[hit, None] * directions[hit]
             geometry = self.field.geometry_and_gradient(points)
-            rgb[hit] = self.field.color(points, directions[hit], geometry.gradient, geometry.feature)
+            color = self.field.color(points, directions[hit], geometry.gradient, geometry.feature)
+            rgb[hit] = color.to(rgb)
             normal[hit] = torch.nn.functional.normalize(geometry.gradient, dim=-1)
         opacity = hit[:, None].to(origins.dtype)
         return self.picture(opacity, rgb, traced.distance[:, None] * opacity, normal)
@@ -133,7 +147,7 @@ class IDRModel(SurfaceModel):
             )
             surface = self.field.geometry_and_gradient(surface_points)
             colors = self.field.color(surface_points, directions[on_surface], surface.gradient, surface.feature)
-            rgb = rgb.masked_scatter(on_surface[:, None], colors)
+            rgb = rgb.masked_scatter(on_surface[:, None], colors.to(rgb))
         outputs = {
             "rgb": rgb,
             "accumulation": traced.hit[:, None].to(rgb.dtype),

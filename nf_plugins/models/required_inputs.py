@@ -29,12 +29,22 @@ WAYS_OUT = {
 """For some kinds of input, a sentence on how to do without it."""
 
 
-def require_inputs(method: str, metadata: dict[str, Any], keys: list[str]) -> None:
-    """Raises an InputError that names the first key missing in a dataparser's metadata and who provides it."""
+def require_inputs(
+    method: str, metadata: dict[str, Any], keys: list[str], ways_out: dict[str, str] | None = None
+) -> None:
+    """Raises an InputError that names the first key missing in a dataparser's metadata and who provides it.
+
+    Args:
+        method: What to call the method.
+        metadata: Of the dataparser.
+        keys: What must be there.
+        ways_out: How this method does without a kind of input, in place of ``WAYS_OUT``.
+    """
+    ways_out = WAYS_OUT if ways_out is None else ways_out
     for key in keys:
         if metadata.get(key) is None:
             source = metadata.get("dataparser_name", "the chosen dataparser")
             raise InputError(
                 f"{method} needs {INPUT_NAMES[key]} (metadata '{key}'), which {source} did not give for this data; "
-                f"dataparsers that can: {DATAPARSERS_WITH[key]}.{WAYS_OUT.get(key, '')}"
+                f"dataparsers that can: {DATAPARSERS_WITH[key]}.{ways_out.get(key, '')}"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from torch import Tensor
 from torch.nn import Parameter
 
+from nf_plugins.errors import InputError
 from nf_plugins.field_components.spatial_gradient import numerical_derivatives
 from nf_plugins.fields.surface_field import SurfaceField, SurfaceFieldConfig, SurfaceGeometry
 from nf_plugins.models.checked_model import CheckedModel, CheckedModelConfig
@@ -44,6 +45,19 @@ class SurfaceModelConfig(CheckedModelConfig):
     """Rays per forward pass when rendering."""
 
 
+FREE_ENCODING_FIELDS = ("implementation", "start_levels", "steps_per_level")
+"""Options of encodings that change no value of a trained one; how many levels are active is in a buffer."""
+
+
+def encoding_signature(name: str, config: Any) -> dict[str, str]:
+    """What the values of an encoding depend on, beside its parameters."""
+    return {
+        f"{name}.{option.name}": str(getattr(config, option.name))
+        for option in fields(config)
+        if option.name not in FREE_ENCODING_FIELDS
+    }
+
+
 class SurfaceModel(CheckedModel):
     """Base of the methods that learn one still surface. Scene units: the object lies in the unit sphere."""
 
@@ -62,13 +76,13 @@ class SurfaceModel(CheckedModel):
     def signature(self) -> dict[str, str]:
         """Adds what the sizes of the networks do not tell."""
         networks = self.config.sdf_field
-        return super().signature() | {
-            "encoding": networks.encoding.kind,
-            "view_encoding": networks.view_encoding.kind,
-            "color_inputs": networks.color_inputs,
-            "unit_normals": str(networks.unit_normals),
-            "sdf_clamp": networks.sdf_clamp,
-        }
+        names = ("color_inputs", "unit_normals", "sdf_clamp", "skip_layer")
+        return (
+            super().signature()
+            | {name: str(getattr(networks, name)) for name in names}
+            | encoding_signature("encoding", networks.encoding)
+            | encoding_signature("view_encoding", networks.view_encoding)
+        )
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """Networks, encodings that learn, and cameras where they are refined."""
@@ -93,7 +107,18 @@ class SurfaceModel(CheckedModel):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """Switches on the levels of the encodings in their turn."""
+        """Switches on the levels of the encodings in their turn.
+
+        Raises:
+            InputError: The data moves.
+        """
+        num_times = len(self.metadata.get("frame_times", ()))
+        if num_times > 1:
+            raise InputError(
+                f"{type(self).__name__} learns one surface that stands still, and "
+                f"{self.metadata.get('dataparser_name', 'this data')} has {num_times} times: use a method for moving "
+                "surfaces (resfields-tnerf), or data of one moment."
+            )
         callbacks = super().get_training_callbacks(training_callback_attributes)
         callbacks.append(TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self.update_to_step))
         return callbacks

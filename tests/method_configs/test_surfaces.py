@@ -6,6 +6,8 @@ import copy
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 import torch
 import trimesh
 from ball_scan import RADIUS, WORLD_CENTRE, WORLD_SCALE, write_ball_scan
+from nerfstudio.cameras.rays import RayBundle
 
 from method_configs import surfaces
 from nf_plugins.cli.eval_dtu import EvaluateDTU
@@ -54,10 +57,28 @@ def test_published_numbers(name: str, kind: str) -> None:
     assert adam.max_norm == (None if name == "idr" else 1.0)
 
 
+def nested_configs(value: Any) -> list[Any]:
+    """All config objects below one that can be changed."""
+    if isinstance(value, type):
+        return []
+    parts = vars(value).values() if is_dataclass(value) else value.values() if isinstance(value, dict) else ()
+    below = [found for part in parts for found in nested_configs(part)]
+    can_be_changed = is_dataclass(value) and not type(value).__dataclass_params__.frozen  # type: ignore[attr-defined]
+    return [value, *below] if can_be_changed else below
+
+
 def test_no_two_methods_share_a_config_object() -> None:
-    names = [name + suffix for name in [*ENCODINGS, "hashmod-neus"] for suffix in ("", "-tiny")]
-    parsers = {id(specification(name).pipeline.datamanager.dataparser) for name in names}
-    assert len(parsers) == len(names)
+    owners: dict[int, str] = {}
+    for name in (f"{name}{suffix}" for name in [*ENCODINGS, "hashmod-neus"] for suffix in ("", "-tiny")):
+        for config in nested_configs(specification(name)):
+            assert owners.setdefault(id(config), name) == name, f"{type(config).__name__} of {owners[id(config)]}"
+
+
+@pytest.mark.parametrize("name", ["idr-tiny", "hashmod-neus", "hashmod-neus-tiny"])
+def test_every_encoding_fits_narrow_networks(name: str) -> None:
+    networks = specification(name).pipeline.model.sdf_field
+    for kind in ENCODINGS.values():
+        replace(networks, encoding=replace(networks.encoding, kind=kind, log2_table_size=8)).setup()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +86,15 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_ball_scan(tmp_path_factory.mktemp("scan") / "ball", num_views=NUM_VIEWS, resolution=24)
 
 
-def train(name: str, scan: Path, output_dir: Path, steps: int, resume: bool = False) -> Path:
+def train(
+    name: str,
+    scan: Path,
+    output_dir: Path,
+    steps: int,
+    *,
+    resume: bool = False,
+    change: Callable[[Any], None] = lambda config: None,
+) -> Path:
     """Trains a method for some steps; returns the run's config.yml."""
     from nerfstudio.scripts.train import main
 
@@ -77,6 +106,7 @@ def train(name: str, scan: Path, output_dir: Path, steps: int, resume: bool = Fa
     config.pipeline.datamanager.train_num_rays_per_batch = 64
     config.pipeline.datamanager.dataparser.eval_mode = "interval"
     config.pipeline.datamanager.dataparser.eval_interval = 4
+    change(config)
     main(config)
     return config.get_base_dir() / "config.yml"
 
@@ -95,6 +125,27 @@ def test_trains_resumes_evaluates_and_renders(name: str, scan: Path, tmp_path: P
     assert list(outputs)[0] == "rgb" and outputs["normal"].shape == (24, 24, 3)
     assert all(bool(value.isfinite().all()) for value in outputs.values())
     assert 0 < float(outputs["accumulation"].mean()) < 1
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(scan: Path, tmp_path: Path) -> None:
+    def schedules(config: Any) -> None:
+        model = config.pipeline.model
+        model.mask_alpha_milestones, model.camera_optimizer.mode = (1, 3), "SO3xR3"
+        model.sdf_field.encoding.start_levels, model.sdf_field.encoding.steps_per_level = 1, 1
+        config.optimizers["fields"]["scheduler"].milestones = (1, 3)
+
+    runs = []
+    for name, stops in (("at-once", (4,)), ("resumed", (2, 4))):
+        for steps in stops:
+            run = train("idr-hash-tiny", scan, tmp_path / name, steps, resume=steps > stops[0], change=schedules)
+        newest = sorted((run.parent / "nerfstudio_models").glob("*.ckpt"))[-1]
+        runs.append(torch.load(newest, weights_only=True))
+    at_once, resumed = runs
+    assert at_once["step"] == resumed["step"] == 3
+    assert at_once["schedulers"]["fields"]["last_epoch"] == resumed["schedulers"]["fields"]["last_epoch"]
+    for key, value in at_once["pipeline"].items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, resumed["pipeline"][key]), key
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +186,26 @@ def test_exports_one_mesh_in_world_units(fitted: Path, tmp_path: Path) -> None:
 
 
 def test_what_ns_export_asks_of_a_surface_model(fitted: Path) -> None:
-    """``ns-export marching-cubes`` itself needs CUDA; this is all that it takes from the model."""
+    """``ns-export marching-cubes`` needs CUDA. It takes distances, and short rays through the surface for colours."""
     _, pipeline, _, _ = load_run(fitted)
-    assert hasattr(pipeline.model.config, "sdf_field")
+    model: Any = pipeline.model
+    assert hasattr(model.config, "sdf_field")
     with torch.no_grad():
-        values = pipeline.model.field.forward_geonetwork(torch.tensor([[0.0] * 3, [0.9] * 3]))[:, 0].contiguous()
+        values = model.field.forward_geonetwork(torch.tensor([[0.0] * 3, [0.9] * 3]))[:, 0].contiguous()
     assert float(values[0]) < 0 < float(values[1])
+    directions = torch.nn.functional.normalize(torch.randn(4, 5, 3), dim=-1)
+    surface = model.surface_at()
+    radii = torch.linspace(0.1, 0.9, 200)
+    inside = surface.signed_distance((radii[:, None, None, None] * directions).view(-1, 3)).view(200, 4, 5) < 0
+    length = torch.full((4, 5, 1), 0.1)
+    origins = (radii[inside.sum(0).clamp(max=199)][..., None] + 0.5 * length) * directions
+    bundle = RayBundle(
+        origins, -directions, torch.ones(4, 5, 1), camera_indices=torch.zeros(4, 5, 1), nears=0 * length, fars=length,
+        metadata={"directions_norm": torch.ones(4, 5, 1)},
+    )  # fmt: skip
+    outputs = model.get_outputs_for_camera_ray_bundle(bundle)
+    assert float(outputs["accumulation"].mean()) > 0.9
+    assert model.get_rgba_image(outputs, "rgb").shape == (4, 5, 4)
 
 
 def test_a_checkpoint_of_another_encoding_is_refused(fitted: Path, scan: Path, tmp_path: Path) -> None:

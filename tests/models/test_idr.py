@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,7 +83,7 @@ def test_training_outputs_and_losses() -> None:
     gradients = [parameter.grad for parameter in model.field.parameters_of("networks")]
     assert all(gradient is not None and bool(gradient.isfinite().all()) for gradient in gradients)
     metrics = model.get_metrics_dict(outputs, batch)
-    assert 0 <= float(metrics["mask_iou"]) <= 1 and bool(metrics["psnr_fg"].isfinite())
+    assert "psnr_fg" in metrics and 0 <= float(metrics["mask_iou"]) <= 1 and bool(metrics["psnr_fg"].isfinite())
 
 
 def test_the_surface_that_is_hit_is_where_the_distance_is_zero() -> None:
@@ -151,14 +152,55 @@ def test_a_step_of_colour_towards_the_image_helps() -> None:
 
 def test_masks_are_needed() -> None:
     model = small_model(metadata={"fg_mask_filenames": None, "dataparser_name": "some-data"})
-    with pytest.raises(InputError, match="needs foreground masks .* some-data .* dtu-data"):
+    with pytest.raises(InputError, match="needs foreground masks .* some-data .* dtu-data.* Or train hashmod-neus"):
         model.get_training_callbacks(None)  # type: ignore[arg-type]
+
+
+def test_masks_must_travel_with_the_rays() -> None:
+    bundle, _ = rays_towards_origin(8, with_mask=False)
+    with pytest.raises(InputError, match="ray-metadata-keys fg_mask"):
+        small_model().train()(bundle)
+
+
+def test_moving_scenes_are_refused() -> None:
+    model = small_model(metadata={"frame_times": torch.tensor([0.0, 1.0]), "dataparser_name": "owlii-data"})
+    with pytest.raises(InputError, match="stands still.*owlii-data has 2 times.*resfields-tnerf"):
+        model.get_training_callbacks(None)  # type: ignore[arg-type]
+
+
+def test_mixed_precision() -> None:
+    model = small_model("hash").train()
+    bundle, batch = rays_towards_origin(32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model.get_loss_dict(model(bundle), batch)
+        sum(losses.values()).backward()  # type: ignore[union-attr]
+        model.eval()
+        with torch.no_grad():
+            outputs = model(rays_towards_origin(32, with_mask=False)[0])
+    assert outputs["rgb"].dtype == torch.float32 and bool(outputs["rgb"].isfinite().all())
 
 
 @pytest.mark.parametrize(("kind", "other"), [("posenc", "fourier"), ("hash", "nffb"), ("nffb", "stylemod-nffb")])
 def test_checkpoints_of_another_encoding_are_refused(kind: str, other: str) -> None:
     with pytest.raises(InputError, match="another method or size.*encoding"):
         small_model(kind).load_state_dict(small_model(other).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "value"),
+    [
+        ("posenc", "max_octave", 3.5),
+        ("hash", "bound", 0.7),
+        ("hash", "interpolation", "smoothstep"),
+        ("nffb", "nffb_frequency", 30.0),
+    ],
+)
+def test_so_are_those_whose_encoding_means_something_else(kind: str, option: str, value: Any) -> None:
+    model, other = small_model(kind), small_model(kind)
+    encoding = replace(model.config.sdf_field.encoding, **{option: value})
+    other.config = replace(other.config, sdf_field=replace(other.config.sdf_field, encoding=encoding))
+    with pytest.raises(InputError, match=f"encoding.{option} = {value}"):
+        model.load_state_dict(other.state_dict())
 
 
 def test_checkpoint_round_trip() -> None:
