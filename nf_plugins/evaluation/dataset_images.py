@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
@@ -56,6 +57,35 @@ def dataset_for_split(datamanager: Any, split: Split) -> Any:
     if len(dataset) == 0:
         raise InputError(f"The {split} split of {datamanager.config.data} holds no images; choose another --split.")
     return dataset
+
+
+@torch.no_grad()
+def with_learnt_poses(pipeline: Any, dataset: Any) -> tuple[Any, str]:
+    """The same images, those that were trained on seen from where the model has learnt that they were taken.
+
+    Args:
+        pipeline: Its model may have ``refined_cameras``.
+        dataset: Of any split.
+
+    Returns:
+        The dataset, and a sentence on its poses for the protocol.
+    """
+    train = pipeline.datamanager.train_dataset
+    refine = getattr(pipeline.model, "refined_cameras", None)
+    cameras = train.cameras if refine is None else refine(train.cameras)
+    if cameras is train.cameras:
+        return dataset, "as given"
+    learnt = dict(zip(map(str, train.image_filenames), cameras.camera_to_worlds, strict=True))
+    poses = dataset.cameras.camera_to_worlds
+    names = [str(path) for path in dataset.image_filenames]
+    changed = copy.copy(dataset)
+    changed.cameras = dataset.cameras[torch.arange(len(names))]
+    changed.cameras.camera_to_worlds = torch.stack(
+        [learnt.get(name, pose).to(pose) for name, pose in zip(names, poses, strict=True)]
+    )
+    count = sum(name in learnt for name in names)
+    note = f"learnt for {count} of {len(names)} images; the others as given, in a frame that may have drifted"
+    return changed, "learnt" if count == len(names) else note
 
 
 @torch.no_grad()

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from nf_plugins.atomic_files import check_writable, write_json
 from nf_plugins.errors import InputError
-from nf_plugins.evaluation.dataset_images import Split, dataset_for_split, image_identity, render_and_load
+from nf_plugins.evaluation.dataset_images import (
+    Split,
+    dataset_for_split,
+    image_identity,
+    render_and_load,
+    with_learnt_poses,
+)
 from nf_plugins.evaluation.image_metrics import mask_cross_entropy, mask_iou, masked_ssim, psnr, ssim
 from nf_plugins.evaluation.lpips import LazyLPIPS
 from nf_plugins.evaluation.protocol import protocol_block
@@ -76,6 +82,7 @@ def evaluate_pipeline(
             check_writable(path)
     dataset = dataset_for_split(pipeline.datamanager, split)
     _check_masks(dataset, split, mask)
+    dataset, poses = with_learnt_poses(pipeline, dataset)
     names = {"full": FULL_METRICS, "foreground": FOREGROUND_METRICS, "both": METRICS}[mask]
     lpips = _shared_lpips if use_lpips else None
     folder = None
@@ -110,6 +117,7 @@ def evaluate_pipeline(
     finally:
         pipeline.train(was_training)
     protocol = protocol_block(config, dataset, split, step, device=pipeline.device, checkpoint=checkpoint)
+    protocol["poses"] = poses
     protocol |= {"num_images": len(rows), "image_stride": image_stride} if image_stride > 1 else {}
     result = {
         "protocol": protocol,
