@@ -49,8 +49,8 @@ def surface_trainer(
         model: The method.
         steps: Training steps in all.
         rays: Rays of a batch, of all images mixed.
-        learning_rate: Of the networks and the cameras.
-        encoding_learning_rate: Of encodings that learn.
+        learning_rate: Of the networks, those of encodings included, and the cameras.
+        encoding_learning_rate: Of the features of grids.
         max_norm: Gradients of the networks are shortened to this length; HashMod's addition to IDR.
         steps_per_save: Steps between checkpoints; 25 epochs of 49 images.
     """
@@ -101,7 +101,10 @@ def tiny_field(encoding: PointEncodingConfig) -> SurfaceFieldConfig:
 
 def tiny_encoding(encoding: PointEncodingConfig) -> PointEncodingConfig:
     """An encoding of the same kind, small enough for the tiny networks; so are the others, when its kind is changed."""
-    small = replace(encoding, num_fourier_features=24, log2_table_size=15, nffb_width=32, nffb_out_dim=32)
+    # The slower sines of the authors' radiance fields bear the higher learning rate.
+    small = replace(
+        encoding, num_fourier_features=24, log2_table_size=15, nffb_width=32, nffb_out_dim=32, nffb_frequency=15.0
+    )
     if encoding.kind == "hash":
         return replace(small, num_levels=6, base_resolution=8, finest_resolution=128)
     return small

@@ -14,9 +14,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from nf_plugins.errors import InputError
 from nf_plugins.field_components.geometric_initialisation import initialise_as_sphere
-from nf_plugins.field_components.sharp_softplus import sharp_softplus
+from nf_plugins.field_components.sharp_softplus import SOFTPLUS_BETA, sharp_softplus
 
-SOFTPLUS_BETA = 100.0
 ColorInputs = Literal["idr", "no_view_dir", "no_normal", "no_feature"]
 
 
@@ -53,7 +52,10 @@ class GeometryNetwork(nn.Module):
         if hidden_dim <= in_dim:
             raise InputError(
                 f"--pipeline.model.sdf-field.hidden-dim {hidden_dim} is too narrow: the layer before the skip needs "
-                f"more than the {in_dim} channels of the encoded point; widen it or encode with fewer."
+                f"more than the {in_dim} channels of the encoded point. Widen it, or encode with fewer: "
+                "--pipeline.model.sdf-field.encoding.num-frequencies with posenc, num-fourier-features with fourier, "
+                "num-levels or features-per-level with hash, nffb-out-dim with nffb and stylemod-nffb (nffb-width with "
+                "nffb-output concatenate)."
             )
         self.skip_layer = skip_layer
         widths_in = [in_dim] + [hidden_dim] * num_layers

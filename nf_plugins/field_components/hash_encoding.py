@@ -19,7 +19,8 @@ from nf_plugins.field_components.point_encoding_base import LevelledPointEncodin
 class HashPointEncoding(LevelledPointEncoding):
     """``[x, features of level 0, features of level 1, ...]`` (Müller et al., *Instant NGP*, SIGGRAPH 2022).
 
-    The features start within 1e-4 of 0.
+    The features start within 1e-4 of 0. Interpolated linearly they have mixed second derivatives alone within a cell: a
+    Laplacian taken by autograd does not see them.
 
     Args:
         in_dim: Dimensions of the points.
@@ -55,7 +56,6 @@ class HashPointEncoding(LevelledPointEncoding):
             start_levels=start_levels,
             steps_per_level=steps_per_level,
         )
-        self.has_mixed_derivatives_only = interpolation == "linear"
         self.grid = grid
 
     def forward(self, points: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ class HashGridEncoding(nn.Module):
                 f"{num_levels}, {features_per_level}, {base_resolution} and {growth:g}."
             )
         if not 3 <= log2_table_size <= 30:
-            raise InputError(f"hash-log2-table-size is {log2_table_size}, expected 3 to 30.")
+            raise InputError(f"log2-table-size is {log2_table_size}, expected 3 to 30.")
         if interpolation not in get_args(Interpolation):
             raise InputError(f"interpolation is '{interpolation}', expected linear or smoothstep.")
         self.in_dim = in_dim

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nf_plugins.field_components.annealed_encoding import AnnealedPositionalEncoding, annealing_window
 from nf_plugins.field_components.motion_context import MotionContext
-from nf_plugins.field_components.sdf_network import SOFTPLUS_BETA
+from nf_plugins.field_components.sharp_softplus import SOFTPLUS_BETA
 
 
 class EncodedTime(nn.Module):

@@ -82,7 +82,9 @@ class NeuralFourierFilterBank(LevelledPointEncoding):
     ``h_i = sin(w_0 (A_i h_(i-1) + a_i)) + sin(2 pi f_i B_i)``, where ``h_0`` is a sine layer of the coordinates.
 
     ``B_i`` starts normal with standard deviation ``sigma * sigma_growth**i``. As the features of the grid start near 0,
-    so does what the levels add. A level that is not active yet ends the chain: its output and the following are 0.
+    so does what the levels add. A level that is not active yet ends the chain: its output and the following are 0. Its
+    columns in the linear layer start at 0 and get no gradient before its time, so the encoding does not jump when it
+    comes in; with output ``concatenate`` these columns are those of the network behind, which has to start them at 0.
 
     Args:
         in_dim: Dimensions of the points.
@@ -139,6 +141,8 @@ class NeuralFourierFilterBank(LevelledPointEncoding):
         self.filters = nn.Parameter(filters * deviations[:, None, None])
         self.style = style
         self.output = nn.Linear(num_levels * sizes.width, num_features) if sizes.output == "linear" else None
+        if self.output is not None:
+            nn.init.zeros_(self.output.weight[:, self.progress.count * sizes.width :])
 
     def forward(self, points: Tensor) -> Tensor:
         """Encodes points ``(*batch, in_dim)`` to ``(*batch, out_dim)``."""

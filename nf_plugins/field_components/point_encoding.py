@@ -6,75 +6,45 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from nf_plugins.errors import InputError
+from nf_plugins.field_components.encoding_options import EncodingOptions, require_faithful_options, value_or
 from nf_plugins.field_components.faithful_encodings import FaithfulSizes, GridPath, build_faithful_encoding
 from nf_plugins.field_components.faithful_octaves import FaithfulOctaveEncoding
-from nf_plugins.field_components.feature_grid import GridBackend, GridSizes, Implementation, growth_between
+from nf_plugins.field_components.feature_grid import GridSizes, growth_between
 from nf_plugins.field_components.fourier_features import FourierFeatures
 from nf_plugins.field_components.hash_encoding import HashPointEncoding
-from nf_plugins.field_components.hash_grid import Interpolation
 from nf_plugins.field_components.nffb import FilterBankSizes, LevelOutput, NeuralFourierFilterBank
 from nf_plugins.field_components.octave_encoding import OctaveEncoding
 from nf_plugins.field_components.point_encoding_base import PointEncoding
-from nf_plugins.field_components.style_modulation import LayerNormStyle, LevelModulation
+from nf_plugins.field_components.style_modulation import LayerNormStyle, LevelModulation, Style
 
 PointEncodingKind = Literal["posenc", "fourier", "hash", "nffb", "stylemod-nffb"]
 """Octaves, random frequencies, a hash grid, a filter bank, a filter bank with styles."""
-Style = Literal["demodulated", "layernorm"]
-"""Per-level modulation and attention over the levels; or the normalised linear layer of the reference."""
 
 
 @dataclass
-class PointEncodingConfig:
+class PointEncodingConfig(EncodingOptions):
     """The encoding in front of the geometry network. The raw coordinates are always its first channels."""
 
     kind: PointEncodingKind = "posenc"
     """Octaves (posenc), random frequencies (fourier), hash grid (hash), Fourier filter bank (nffb, stylemod-nffb)."""
-    num_frequencies: int = 6
-    """Bands of posenc."""
     max_octave: float | None = None
     """Last octave of posenc, with bands evenly spaced in octaves; None for whole octaves from 0."""
-    num_fourier_features: int = 128
-    """Random frequencies of fourier; it is twice as wide, sines and cosines."""
-    fourier_sigma: float = 1.0
-    """Standard deviation of the frequencies of fourier, cycles per scene unit."""
     bound: float | None = None
     """Half edge of the cube that grids fill, scene units; None for 1 (0.45 for the filter banks of the reference)."""
     num_levels: int | None = None
     """Levels of the grid; None for 16 with hash, 5 with filter banks (6 for those of the reference)."""
-    features_per_level: int = 2
-    """Features of each level of the grid."""
     log2_table_size: int | None = None
     """Most entries of a level, as a power of two; None for 19 (those of the reference: 5, or 15 on its tcnn path)."""
     base_resolution: int | None = None
     """Vertices along each axis of the coarsest level; None for 16 with hash, 8 with filter banks (reference: 16)."""
     finest_resolution: int | None = None
     """Vertices along each axis of the finest level; None for 2048 with hash, 23 with filter banks (reference: 512)."""
-    interpolation: Interpolation = "linear"
-    """How grids interpolate; smoothstep makes normals continuous."""
-    hash_backend: GridBackend = "grid"
-    """This package's hash grid, whose torch and tcnn parameters are the same, or nerfstudio's HashEncoding."""
-    implementation: Implementation = "auto"
-    """What computes grids; auto takes tiny-cuda-nn where it is installed and CUDA is there."""
     start_levels: int | None = None
-    """Coarse to fine: levels that are active at the start; None for all."""
+    """Coarse to fine: levels that are active at the start, with steps-per-level; None for all."""
     steps_per_level: int = 0
-    """Coarse to fine: training steps until the next level becomes active; 0 for all from the start."""
-    nffb_width: int = 128
-    """Width of the sine layers of filter banks."""
+    """Coarse to fine: training steps until the next level becomes active, with start-levels."""
     nffb_output: LevelOutput = "linear"
     """Levels of filter banks through one linear layer, or concatenated, which is levels times width wide."""
-    nffb_out_dim: int = 64
-    """Width that the linear layer of filter banks makes of all levels."""
-    nffb_frequency: float = 45.0
-    """Factor in front of the sine layers of filter banks."""
-    nffb_sigma: float = 5.0
-    """Standard deviation of the coarsest level's filters at the start."""
-    nffb_sigma_growth: float = 1.2
-    """Factor of that standard deviation from each level to the next."""
-    style: Style = "demodulated"
-    """Style of stylemod-nffb: modulation and attention over levels, or the layer norm that the reference computes."""
-    faithful: bool = False
-    """Reproduce the reference's encodings with their defects, for comparison with its runs; fourier has none."""
     faithful_grid: GridPath = "torch"
     """Which of the reference's two filter banks faithful reproduces: on its PyTorch grid or on tiny-cuda-nn's."""
 
@@ -91,6 +61,7 @@ def build_point_encoding(config: PointEncodingConfig, in_dim: int = 3) -> PointE
     ):
         if value not in known:
             raise InputError(f"The {name} of the encoding is '{value}', expected one of {', '.join(known)}.")
+    require_faithful_options(config)
     if config.faithful and config.kind in ("hash", "nffb", "stylemod-nffb"):
         return _faithful_encoding(config, in_dim)
     if config.kind == "posenc":
@@ -148,29 +119,23 @@ def grid_sizes(config: PointEncodingConfig) -> GridSizes:
         InputError: A finest resolution below the coarsest.
     """
     is_hash = config.kind == "hash"
-    num_levels = _default(config.num_levels, 16 if is_hash else 5)
-    base = _default(config.base_resolution, 16 if is_hash else 8)
+    num_levels = value_or(config.num_levels, 16 if is_hash else 5)
+    base = value_or(config.base_resolution, 16 if is_hash else 8)
     if config.finest_resolution is None and not is_hash:
         growth = 1.3
     else:
-        growth = growth_between(base, _default(config.finest_resolution, 2048), num_levels)
-    return GridSizes(num_levels, config.features_per_level, _default(config.log2_table_size, 19), base, growth)
+        growth = growth_between(base, value_or(config.finest_resolution, 2048), num_levels)
+    return GridSizes(num_levels, config.features_per_level, value_or(config.log2_table_size, 19), base, growth)
 
 
 def _faithful_encoding(config: PointEncodingConfig, in_dim: int) -> PointEncoding:
-    if config.start_levels is not None:
-        raise InputError("The reference has no coarse-to-fine levels: start-levels does not go with faithful.")
     is_tcnn = config.faithful_grid == "tcnn"
     sizes = FaithfulSizes(
-        num_levels=_default(config.num_levels, 6),
+        num_levels=value_or(config.num_levels, 6),
         features_per_level=config.features_per_level,
-        log2_table_size=_default(config.log2_table_size, 15 if is_tcnn else 5),
-        base_resolution=_default(config.base_resolution, 16),
-        finest_resolution=_default(config.finest_resolution, 512),
+        log2_table_size=value_or(config.log2_table_size, 15 if is_tcnn else 5),
+        base_resolution=value_or(config.base_resolution, 16),
+        finest_resolution=value_or(config.finest_resolution, 512),
         bound=0.45 if config.bound is None else config.bound,
     )
     return build_faithful_encoding(config.kind, in_dim, sizes, config.faithful_grid)
-
-
-def _default(value: int | None, default: int) -> int:
-    return default if value is None else value

@@ -18,9 +18,6 @@ class PointEncoding(nn.Module):
         out_dim: Width of the encoding, raw coordinates included.
     """
 
-    has_mixed_derivatives_only: bool = False
-    """Whether features are multilinear within cells: a Laplacian taken by autograd then does not see them."""
-
     def __init__(self, in_dim: int, out_dim: int) -> None:
         super().__init__()
         self.in_dim = in_dim

@@ -28,8 +28,8 @@ class ActiveLevels(nn.Module):
     """The number of active levels, kept in a buffer: a checkpoint is evaluated with the levels it was trained with.
 
     Levels switch on at once (Li et al., *Neuralangelo*, CVPR 2023): a level that is off contributes zeros and gets no
-    gradient. What lies behind the encoding should start a level's columns at or near zero, as the geometric
-    initialisation does, so that a level that comes in changes nothing at first.
+    gradient. What reads the levels must start the columns of those to come at zero, as the geometric initialisation
+    does: without a gradient they stay there, and a level that comes in changes nothing at first.
 
     Args:
         num_levels: All levels.
@@ -37,7 +37,8 @@ class ActiveLevels(nn.Module):
         steps_per_level: Steps between two levels; 0 for all levels from the start.
 
     Raises:
-        InputError: More levels at the start than there are, or fewer than one; a negative number of steps.
+        InputError: More levels at the start than there are, or fewer than one; a negative number of steps; one of the
+            two without the other.
     """
 
     active: Tensor
@@ -48,6 +49,16 @@ class ActiveLevels(nn.Module):
             raise InputError(f"start-levels is {start_levels}, but the encoding has levels 1 to {num_levels}.")
         if steps_per_level < 0:
             raise InputError(f"steps-per-level is {steps_per_level}, expected 0 (all levels at once) or more.")
+        if start_levels is not None and steps_per_level == 0:
+            raise InputError(
+                f"start-levels is {start_levels} without steps-per-level, so that no level would ever come in: give "
+                "the steps until the next level as steps-per-level, or use fewer levels with num-levels."
+            )
+        if start_levels is None and steps_per_level > 0:
+            raise InputError(
+                f"steps-per-level is {steps_per_level} without start-levels, so that all levels are active from the "
+                "start: say how many to start with as start-levels, or leave steps-per-level out."
+            )
         self.num_levels = num_levels
         self.start_levels = start_levels
         self.steps_per_level = steps_per_level

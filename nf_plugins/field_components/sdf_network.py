@@ -13,9 +13,7 @@ from nf_plugins.field_components.frame_batch import FrameBatch
 from nf_plugins.field_components.geometric_initialisation import initialise_as_sphere
 from nf_plugins.field_components.residual_linear import ResFieldLinear
 from nf_plugins.field_components.residual_options import Factorisation, Fuse, ranks_of_layers
-from nf_plugins.field_components.sharp_softplus import sharp_softplus
-
-SOFTPLUS_BETA = 100.0
+from nf_plugins.field_components.sharp_softplus import SOFTPLUS_BETA, sharp_softplus
 
 
 class SDFNetwork(nn.Module):

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SOFTPLUS_BETA = 100.0
+"""Of all signed-distance networks (Yariv et al., IDR, NeurIPS 2020)."""
+
 
 def sharp_softplus(inputs: Tensor, beta: float) -> Tensor:
     """``log(1 + exp(beta x)) / beta``, with as many derivatives as are asked for.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 EPSILON = 1e-8
+Style = Literal["demodulated", "layernorm"]
+"""Per-level modulation and attention over the levels; or the normalised linear layer of the reference."""
 
 
 def modulated_linear(inputs: Tensor, scales: Tensor, weight: Tensor) -> Tensor:
@@ -34,7 +37,8 @@ class LevelModulation(nn.Module):
     """Modulation of each level by the position, and attention of each point over the levels.
 
     Scales are ``1 + C_l h`` and logits ``D h`` of the first sine layer h. The attention is a softmax over the levels;
-    it multiplies them times their number, so that equal attention leaves them as they are.
+    it multiplies them times their number, so that equal attention leaves them as they are. Levels that are not active
+    yet take part in the softmax: the others do not change when one comes in.
 
     Args:
         num_levels: Levels.
@@ -47,16 +51,17 @@ class LevelModulation(nn.Module):
         self.scales = nn.Parameter(torch.empty(num_levels, width, width).uniform_(-1, 1) / width)
         self.attention_logits = nn.Linear(width, num_levels)
 
-    def attention(self, hidden: Tensor, num_active: int) -> Tensor:
-        """Attention over the active levels ``(N, levels)``, which sums to 1, from h ``(N, width)``."""
-        return torch.softmax(self.attention_logits(hidden)[:, :num_active], dim=-1)
+    def attention(self, hidden: Tensor) -> Tensor:
+        """Attention over all levels ``(N, levels)``, which sums to 1, from h ``(N, width)``."""
+        return torch.softmax(self.attention_logits(hidden), dim=-1)
 
     def forward(self, filtered: Tensor, hidden: Tensor) -> Tensor:
-        """Styles active levels ``(levels, N, width)`` with h ``(N, width)``."""
+        """Styles active levels ``(active, N, width)`` with h ``(N, width)``."""
         num_active = len(filtered)
         scales = 1 + torch.matmul(hidden, self.scales[:num_active])
         styled = modulated_linear(filtered, scales, self.weight[:num_active])
-        return styled * (num_active * self.attention(hidden, num_active)).T[..., None]
+        shares = len(self.weight) * self.attention(hidden)
+        return styled * shares.T[:num_active, :, None]
 
 
 class LayerNormStyle(nn.Module):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from torch import Tensor
 
 from nf_plugins.errors import InputError
-from nf_plugins.field_components.feature_grid import GridBackend, Implementation
-from nf_plugins.field_components.hash_grid import Interpolation
+from nf_plugins.field_components.encoding_options import (
+    WITHOUT_USE_IN_FAITHFUL,
+    EncodingOptions,
+    require_faithful_options,
+    value_or,
+)
 from nf_plugins.field_components.octave_encoding import OctaveEncoding
-from nf_plugins.field_components.point_encoding import PointEncodingConfig, Style, build_point_encoding
+from nf_plugins.field_components.point_encoding import PointEncodingConfig, build_point_encoding
 from nf_plugins.field_components.point_encoding_base import PointEncoding
 
 ViewEncodingKind = Literal["none", "posenc", "sh", "fourier", "hash", "nffb", "stylemod-nffb"]
@@ -19,7 +23,7 @@ ViewEncodingKind = Literal["none", "posenc", "sh", "fourier", "hash", "nffb", "s
 
 
 @dataclass
-class ViewEncodingConfig:
+class ViewEncodingConfig(EncodingOptions):
     """The encoding of view directions in front of the colour network."""
 
     kind: ViewEncodingKind = "posenc"
@@ -28,73 +32,52 @@ class ViewEncodingConfig:
     """Octaves of posenc."""
     sh_degree: int = 4
     """Bands of spherical harmonics, 1 to 5; their number squared is the width."""
-    num_fourier_features: int = 128
-    """Random frequencies of fourier."""
-    fourier_sigma: float = 1.0
-    """Standard deviation of the frequencies of fourier, cycles per unit."""
     num_levels: int = 4
-    """Levels of grids."""
-    features_per_level: int = 2
-    """Features of each level of grids."""
+    """Levels of the grid."""
     log2_table_size: int | None = None
     """Most entries of a level, as a power of two; None for 15 (3 with faithful)."""
     base_resolution: int | None = None
     """Vertices along each axis of the coarsest level; None for 4 (16 with faithful)."""
     finest_resolution: int | None = None
     """Vertices along each axis of the finest level; None for 32 (512 with faithful)."""
-    interpolation: Interpolation = "linear"
-    """How grids interpolate."""
-    hash_backend: GridBackend = "grid"
-    """This package's hash grid or nerfstudio's HashEncoding."""
-    implementation: Implementation = "auto"
-    """What computes grids."""
     nffb_width: int = 64
     """Width of the sine layers of filter banks."""
     nffb_out_dim: int = 32
-    """Width that filter banks add to the direction."""
+    """Width that the linear layer of filter banks makes of all levels."""
     nffb_frequency: float = 15.0
     """Factor in front of the sine layers of filter banks."""
-    style: Style = "demodulated"
-    """Style of stylemod-nffb."""
-    faithful: bool = False
-    """Reproduce the reference's encodings with their defects."""
+    nffb_sigma: float = 8.0
+    """Standard deviation of the coarsest level's filters at the start."""
+    nffb_sigma_growth: float = 1.5
+    """Factor of that standard deviation from each level to the next."""
 
 
 def build_view_encoding(config: ViewEncodingConfig) -> PointEncoding:
     """Builds the encoding of unit directions ``(*batch, 3)``.
 
     Raises:
-        InputError: An unknown kind, or sizes that make no encoding.
+        InputError: An unknown kind, sizes that make no encoding, or options that exclude each other.
     """
     if config.kind not in get_args(ViewEncodingKind):
         known = ", ".join(get_args(ViewEncodingKind))
         raise InputError(f"The kind of the view encoding is '{config.kind}', expected one of {known}.")
+    require_faithful_options(config)
     if config.kind == "none":
         return OctaveEncoding(3, num_frequencies=0)
     if config.kind == "sh":
         return SphericalHarmonics(config.sh_degree)
-    is_faithful = config.faithful
-    grid = PointEncodingConfig(
-        kind=config.kind,
-        num_frequencies=config.num_frequencies,
-        num_fourier_features=config.num_fourier_features,
-        fourier_sigma=config.fourier_sigma,
-        bound=1.0,
-        num_levels=config.num_levels,
-        features_per_level=config.features_per_level,
-        log2_table_size=_default(config.log2_table_size, 3 if is_faithful else 15),
-        base_resolution=_default(config.base_resolution, 16 if is_faithful else 4),
-        finest_resolution=_default(config.finest_resolution, 512 if is_faithful else 32),
-        interpolation=config.interpolation,
-        hash_backend=config.hash_backend,
-        implementation=config.implementation,
-        nffb_width=config.nffb_width,
-        nffb_out_dim=config.nffb_out_dim,
-        nffb_frequency=config.nffb_frequency,
-        style=config.style,
-        faithful=is_faithful,
+    # What faithful has no use for is a default here, but not always that of points.
+    without_use = WITHOUT_USE_IN_FAITHFUL[config.kind] if config.faithful else ()
+    options = {field.name: getattr(config, field.name) for field in fields(EncodingOptions)} | {
+        "bound": 1.0,
+        "num_levels": config.num_levels,
+        "log2_table_size": value_or(config.log2_table_size, 3 if config.faithful else 15),
+        "base_resolution": value_or(config.base_resolution, 16 if config.faithful else 4),
+        "finest_resolution": value_or(config.finest_resolution, 512 if config.faithful else 32),
+    }
+    return build_point_encoding(
+        PointEncodingConfig(**{name: value for name, value in options.items() if name not in without_use})
     )
-    return build_point_encoding(grid)
 
 
 class SphericalHarmonics(PointEncoding):
@@ -120,7 +103,3 @@ class SphericalHarmonics(PointEncoding):
         from nerfstudio.utils.math import components_from_spherical_harmonics
 
         return components_from_spherical_harmonics(self.degree, points)
-
-
-def _default(value: int | None, default: int) -> int:
-    return default if value is None else value

@@ -9,7 +9,7 @@ import torch
 from nerfstudio.cameras.rays import RaySamples
 from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.fields.base_field import Field, FieldConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.utils import parametrize
 
@@ -77,6 +77,12 @@ class SurfaceGeometry(NamedTuple):
     """``(N, 1)``; None with analytic gradients."""
 
 
+def grid_parameters(encoding: nn.Module) -> list[Parameter]:
+    """The features of an encoding's grid; none where it has no grid."""
+    grid = getattr(encoding, "grid", None)
+    return list(grid.parameters()) if isinstance(grid, nn.Module) else []
+
+
 class SurfaceField(Field):
     """Signed distance, feature and colour of points in the scene's unit sphere.
 
@@ -107,12 +113,18 @@ class SurfaceField(Field):
             use_weight_norm=config.weight_norm,
         )
 
-    def parameters_of(self, part: Literal["networks", "encodings"]) -> list[Parameter]:
-        """Parameters of the networks, or of the encodings, which usually learn faster."""
-        encodings = [*self.encoding.parameters(), *self.view_encoding.parameters()]
-        if part == "encodings":
-            return encodings
-        return [*self.geometry_network.parameters(), *self.color_network.parameters()]
+    def parameters_of(self, part: Literal["networks", "grids"]) -> list[Parameter]:
+        """The features of grids, or everything else that learns.
+
+        A feature is touched by few points and starts near 0, so it learns much faster than a weight; the sine layers of
+        filter banks are networks in this, and diverge at the rate of features.
+        """
+        encodings = (self.encoding, self.view_encoding)
+        grids = [parameter for encoding in encodings for parameter in grid_parameters(encoding)]
+        if part == "grids":
+            return grids
+        known = {id(parameter) for parameter in grids}
+        return [parameter for parameter in self.parameters() if id(parameter) not in known]
 
     def set_step(self, step: int) -> None:
         """Switches on the levels of the encodings that are due at a training step."""

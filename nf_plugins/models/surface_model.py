@@ -85,11 +85,11 @@ class SurfaceModel(CheckedModel):
         )
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """Networks, encodings that learn, and cameras where they are refined."""
+        """Networks, the features of grids, and cameras where they are refined."""
         groups = {"fields": self.network_parameters()}
-        encodings = self.field.parameters_of("encodings")
-        if encodings:
-            groups["encodings"] = encodings
+        grids = self.field.parameters_of("grids")
+        if grids:
+            groups["encodings"] = grids
         cameras = list(self.camera_optimizer.parameters())
         if cameras:
             groups["camera_opt"] = cameras

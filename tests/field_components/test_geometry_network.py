@@ -54,7 +54,9 @@ def test_weight_norm_changes_nothing_at_first() -> None:
 
 
 def test_refuses_encodings_that_are_too_wide_and_skips_that_are_not_there() -> None:
-    with pytest.raises(InputError, match="hidden-dim 32 is too narrow"):
+    with pytest.raises(
+        InputError, match="hidden-dim 32 is too narrow.* num-fourier-features with fourier.* nffb-out-dim"
+    ):
         GeometryNetwork(40, hidden_dim=32)
     with pytest.raises(InputError, match="skip-layer 9"):
         GeometryNetwork(9, skip_layer=9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 
 from nf_plugins.errors import InputError
 from nf_plugins.field_components.feature_grid import GridSizes
+from nf_plugins.field_components.geometry_network import GeometryNetwork
 from nf_plugins.field_components.nffb import FilterBankSizes, NeuralFourierFilterBank, SineChain
 from nf_plugins.field_components.style_modulation import LayerNormStyle, LevelModulation
 
@@ -51,12 +53,55 @@ def numpy_bank(bank: NeuralFourierFilterBank, points: np.ndarray, num_levels: in
 @pytest.mark.parametrize("step", [0, 10, 20])
 def test_the_bank_is_what_the_paper_says_at_every_number_of_levels(step: int) -> None:
     bank = strong_bank(bound=0.8, start_levels=1, steps_per_level=10).double()
+    nn.init.normal_(bank.output.weight)  # type: ignore[union-attr]  # as after training
     bank.set_step(step)
     points = np.random.default_rng(0).uniform(-0.8, 0.8, (7, 3))
     expected = numpy_bank(bank, points, num_levels=1 + step // 10)
     torch.testing.assert_close(bank(torch.tensor(points)), torch.tensor(expected), rtol=0, atol=1e-10)
     batched = bank(torch.tensor(points[:6]).view(2, 3, 3))
     torch.testing.assert_close(batched.reshape(6, -1), torch.tensor(expected[:6]), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("style", [None, LevelModulation(3, 8), LayerNormStyle(8)], ids=str)
+def test_a_level_that_comes_in_after_training_changes_nothing_at_first(style: nn.Module | None) -> None:
+    bank = strong_bank(style=copy.deepcopy(style), start_levels=1, steps_per_level=10)
+    optimizer = torch.optim.Adam(bank.parameters(), lr=1e-2)
+    points = torch.rand(50, 3) * 2 - 1
+    for step in (0, 10):
+        bank.set_step(step)
+        for _ in range(3):
+            optimizer.zero_grad()
+            bank(points).square().mean().backward()
+            optimizer.step()
+        before = bank(points)
+        bank.set_step(step + 10)
+        torch.testing.assert_close(bank(points), before, rtol=0, atol=1e-6)
+        # It can learn from then on.
+        bank.zero_grad()
+        bank(points).square().mean().backward()
+        columns = slice((1 + step // 10) * 8, (2 + step // 10) * 8)
+        assert bank.output.weight.grad[:, columns].any()  # type: ignore[union-attr, index]
+
+
+@pytest.mark.parametrize("use_weight_norm", [True, False])
+def test_neither_do_concatenated_levels_behind_which_a_geometry_network_was_trained(use_weight_norm: bool) -> None:
+    torch.manual_seed(0)
+    sizes = SMALL._replace(output="concatenate")
+    bank = NeuralFourierFilterBank(3, GRID, sizes, start_levels=1, steps_per_level=10)
+    network = GeometryNetwork(
+        bank.out_dim, num_layers=3, hidden_dim=40, feature_dim=2, skip_layer=2, use_weight_norm=use_weight_norm
+    )
+    points = torch.rand(50, 3) * 2 - 1
+    optimizer = torch.optim.Adam([*bank.parameters(), *network.parameters()], lr=1e-2)
+    start = network(bank(points))
+    for _ in range(3):
+        optimizer.zero_grad()
+        network(bank(points)).square().mean().backward()
+        optimizer.step()
+    before = network(bank(points))
+    assert (before - start).abs().max() > 1e-2
+    bank.set_step(20)
+    torch.testing.assert_close(network(bank(points)), before, rtol=0, atol=1e-6)
 
 
 def test_concatenated_levels_keep_their_width() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from typing import Any, get_args
 
 import pytest
 import torch
 
 from nf_plugins.errors import InputError
+from nf_plugins.field_components.encoding_options import EncodingOptions
 from nf_plugins.field_components.feature_grid import GridSizes
 from nf_plugins.field_components.nffb import NeuralFourierFilterBank
 from nf_plugins.field_components.point_encoding import (
@@ -19,6 +19,7 @@ from nf_plugins.field_components.point_encoding import (
     grid_sizes,
 )
 from nf_plugins.field_components.style_modulation import LayerNormStyle, LevelModulation
+from nf_plugins.field_components.view_encoding import ViewEncodingConfig
 
 WITH_LEVELS = ("hash", "nffb", "stylemod-nffb")
 
@@ -119,14 +120,42 @@ def test_what_does_not_go_together_is_refused() -> None:
         build_point_encoding(PointEncodingConfig(kind="FFB"))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="style of the encoding is 'adain'"):
         build_point_encoding(PointEncodingConfig(kind="stylemod-nffb", style="adain"))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="start-levels does not go with faithful"):
-        build_point_encoding(PointEncodingConfig(kind="nffb", faithful=True, start_levels=2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (
+            "nffb",
+            {"start_levels": 2, "steps_per_level": 9},
+            "start-levels 2, steps-per-level 9: .* not go with faithful",
+        ),
+        ("hash", {"interpolation": "smoothstep"}, "interpolation smoothstep: .*expected the default.*tion linear"),
+        ("hash", {"hash_backend": "nerfstudio"}, "hash-backend nerfstudio: "),
+        ("hash", {"faithful_grid": "tcnn", "bound": 0.5}, "bound 0.5, faithful-grid tcnn: "),
+        ("nffb", {"implementation": "torch"}, "implementation torch: .*: implementation auto"),
+        ("nffb", {"nffb_width": 64, "nffb_sigma": 1.0}, "nffb-width 64, nffb-sigma 1.0: .*nffb-width 128 nffb-sigma 5"),
+        ("stylemod-nffb", {"style": "layernorm"}, "style layernorm: .*stylemod-nffb is the reference's"),
+        ("fourier", {}, "fourier has no faithful form, expected one of posenc, hash, nffb, stylemod-nffb"),
+    ],
+)
+def test_options_without_a_part_in_the_faithful_encodings_are_refused(
+    kind: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        build_point_encoding(PointEncodingConfig(kind=kind, faithful=True, **options))
+
+
+def test_options_of_other_kinds_are_no_business_of_a_faithful_one() -> None:
+    config = PointEncodingConfig(kind="hash", faithful=True, nffb_width=32, style="layernorm", max_octave=3.0)
+    assert build_point_encoding(config).out_dim == 27
 
 
 def test_every_option_says_what_it_is() -> None:
     import inspect
 
-    source = inspect.getsource(PointEncodingConfig)
-    for field in dataclasses.fields(PointEncodingConfig):
-        after = source.split(f"\n    {field.name}: ")[1].split("\n")[1]
-        assert after.strip().startswith('"""') and after.strip().endswith('"""')
+    for config in (EncodingOptions, PointEncodingConfig, ViewEncodingConfig):
+        source = inspect.getsource(config)
+        for name in config.__annotations__:
+            after = source.split(f"\n    {name}: ")[1].split("\n")[1]
+            assert after.strip().startswith('"""') and after.strip().endswith('"""')

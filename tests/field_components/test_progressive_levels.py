@@ -38,5 +38,9 @@ def test_impossible_schedules_are_refused() -> None:
     for start in (0, 5):
         with pytest.raises(InputError, match=f"start-levels is {start}, but the encoding has levels 1 to 4"):
             ActiveLevels(4, start_levels=start, steps_per_level=1)
+    with pytest.raises(InputError, match="start-levels is 2 without steps-per-level"):
+        ActiveLevels(4, start_levels=2)
+    with pytest.raises(InputError, match="steps-per-level is 500 without start-levels"):
+        ActiveLevels(4, steps_per_level=500)
     with pytest.raises(InputError, match="steps-per-level is -1"):
         ActiveLevels(4, start_levels=1, steps_per_level=-1)

@@ -25,15 +25,21 @@ def test_demodulated_outputs_have_unit_variance_whatever_the_scales() -> None:
     torch.testing.assert_close(outputs[0].var(0), torch.ones(6), rtol=0.03, atol=0)
 
 
-def test_attention_is_shared_out_between_the_active_levels() -> None:
+def test_attention_is_shared_out_between_all_levels() -> None:
+    torch.manual_seed(0)
+    attention = LevelModulation(4, 8).attention(torch.randn(30, 8))
+    assert attention.shape == (30, 4)
+    torch.testing.assert_close(attention.sum(-1), torch.ones(30))
+    assert attention.std(0).min() > 0.01, "it depends on the point"
+
+
+def test_a_level_that_comes_in_leaves_the_others_as_they_are() -> None:
     torch.manual_seed(0)
     style = LevelModulation(4, 8)
-    hidden = torch.randn(30, 8)
-    for num_active in (1, 3, 4):
-        attention = style.attention(hidden, num_active)
-        assert attention.shape == (30, num_active)
-        torch.testing.assert_close(attention.sum(-1), torch.ones(30))
-    assert attention.std(0).min() > 0.01, "it depends on the point"
+    filtered, hidden = torch.randn(4, 10, 8), torch.randn(10, 8)
+    whole = style(filtered, hidden)
+    for num_active in (1, 3):
+        torch.testing.assert_close(style(filtered[:num_active], hidden), whole[:num_active])
 
 
 def test_equal_attention_and_no_modulation_leave_a_normalised_linear_layer() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from nf_plugins.errors import InputError
+from nf_plugins.field_components.nffb import NeuralFourierFilterBank
 from nf_plugins.field_components.view_encoding import ViewEncodingConfig, ViewEncodingKind, build_view_encoding
 
 
@@ -64,6 +65,30 @@ def test_gradients_reach_the_direction_that_an_optimised_camera_turns(kind: Any)
         assert gradient.any()
     (gradient,) = torch.autograd.grad(build_view_encoding(ViewEncodingConfig(kind=kind))(views).sum(), views)
     assert gradient.any()
+
+
+def test_filter_banks_start_as_those_of_the_authors_radiance_fields() -> None:
+    torch.manual_seed(0)
+    bank = build_view_encoding(ViewEncodingConfig(kind="nffb", nffb_width=4000))
+    assert isinstance(bank, NeuralFourierFilterBank) and bank.sines.frequency == 15.0
+    expected = torch.tensor([8 * 1.5**level for level in range(4)])
+    torch.testing.assert_close(bank.filters.flatten(1).std(dim=-1), expected, rtol=0.05, atol=0)
+    narrow = build_view_encoding(ViewEncodingConfig(kind="nffb", nffb_sigma=0.1, nffb_sigma_growth=1.0))
+    assert isinstance(narrow, NeuralFourierFilterBank) and float(narrow.filters.abs().max()) < 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "none"}, "none has no faithful form"),
+        ({"kind": "sh"}, "sh has no faithful form"),
+        ({"kind": "hash", "interpolation": "smoothstep"}, "interpolation smoothstep: .* not go with faithful"),
+        ({"kind": "nffb", "nffb_width": 128}, "nffb-width 128: .*: nffb-width 64"),
+    ],
+)
+def test_what_faithful_has_no_use_for_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_view_encoding(ViewEncodingConfig(faithful=True, **options))
 
 
 def test_unknown_kinds_are_refused() -> None:
