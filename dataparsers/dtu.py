@@ -97,7 +97,8 @@ class DTUDataParser(DataParser):
         if true_poses is not None:
             metadata["true_camera_to_worlds"] = torch.from_numpy(true_poses[views]).float()
         truth = sorted((root / "mesh").glob("*.ply"))
-        if truth:
+        # The true surface is in the scene units of the true cameras; those of inaccurate ones are others.
+        if truth and scan_cameras.path.name != idr_capture.LINEAR_INIT_FILE:
             metadata["mesh_filenames"] = truth[:1]
         transform, scale = dataparser_transform(scan_cameras.world_from_scene)
         return DataparserOutputs(

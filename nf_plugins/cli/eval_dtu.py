@@ -47,13 +47,18 @@ class EvaluateDTU:
     """With --dtu-root: write accuracy.ply and completeness.ply, coloured by distance."""
 
     def main(self) -> None:
-        """Evaluate every run, print the numbers, write the results."""
+        """Evaluate every run, print the numbers, write the results.
+
+        Raises:
+            InputError: for what is wrong with options and runs; at the end, where a mesh could not be measured.
+        """
         self.check()
         from nerfstudio.utils.rich_utils import CONSOLE
 
         from nf_plugins.atomic_files import write_json
 
         results: dict[str, dict[str, Any]] = {}
+        failures: list[str] = []
         for load_config in self.load_config:
             results[str(load_config)] = self.evaluate(load_config)
             path = self.output_path
@@ -63,7 +68,15 @@ class EvaluateDTU:
             else:
                 write_json(path, results[str(load_config)] if len(self.load_config) == 1 else {"runs": results})
             CONSOLE.print(f"Results: {path}", soft_wrap=True)
+            error = results[str(load_config)]["mesh_error"]
+            if error is not None:
+                failures.append(f"{load_config} ({error})")
         print_results(results)
+        if failures:
+            raise InputError(
+                f"The mesh could not be made or measured of {', '.join(failures)}; all else is written. A smaller "
+                "--mesh-resolution takes less memory."
+            )
 
     def check(self) -> None:
         """Raise InputError for whatever can be seen to be wrong before a run is loaded."""
@@ -93,15 +106,22 @@ class EvaluateDTU:
         """The results of one run, with ``training`` (steps and seconds, None where the run kept no record).
 
         Raises:
-            InputError: as :func:`~nf_plugins.evaluation.evaluate_surfaces.evaluate_surfaces`; if a file of the
-                reference is missing, or nothing tells the number of the scan.
+            InputError: as :func:`~nf_plugins.evaluation.evaluate_surfaces.evaluate_surfaces`; if the scene moves, a
+                file of the reference is missing, or nothing tells the number of the scan.
         """
         from nf_plugins.engine.load_run import load_run
         from nf_plugins.engine.training_record import read_training_record
+        from nf_plugins.evaluation.dataset_images import dataset_for_split
         from nf_plugins.evaluation.evaluate_run import TRAINING_KEYS
         from nf_plugins.evaluation.evaluate_surfaces import SurfaceEvaluationOptions, evaluate_surfaces
+        from nf_plugins.evaluation.evaluate_views import is_still
 
         config, pipeline, checkpoint, step = load_run(load_config, test_mode="test")
+        if not is_still(dataset_for_split(pipeline.datamanager, "train")):
+            raise InputError(
+                f"The scene of the run {load_config} moves, nf-eval dtu measures scenes that stand still: use nf-eval "
+                "--load-config, with --mesh-frames for its meshes."
+            )
         options = SurfaceEvaluationOptions(
             reference=self.reference(config),
             mesh_resolution=self.mesh_resolution,

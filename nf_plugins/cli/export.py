@@ -25,7 +25,7 @@ class ExportMesh:
     """One triangle mesh with vertex colours per requested time, or of a still scene; runs on a CPU too."""
 
     load_config: Path
-    """The config.yml of a run whose method has a surface (resfields-tnerf, tnerf-sdf, ...)."""
+    """The config.yml of a run whose method has a surface (idr, hashmod-neus, resfields-tnerf, tnerf-sdf, ...)."""
     output_dir: Path
     """Folder for the meshes and meshes.json, which says what they are (meshes.partial.json until all are there)."""
     times: tuple[float, ...] = ()
@@ -47,7 +47,8 @@ class ExportMesh:
     format: Literal["ply", "obj", "glb"] = "ply"
     """File format."""
     units: Literal["world", "scene"] = "world"
-    """The data's own units and frame, or the normalised scene of the model."""
+    """The data's own units and frame, or the normalised scene of the model. Where poses were trained and the true ones
+    are known, the similarity that aligns the cameras brings the mesh into the world, as in nf-eval dtu."""
     colors: bool = True
     """Colour the vertices."""
     largest_component: bool = False
@@ -65,12 +66,13 @@ class ExportMesh:
         from nerfstudio.utils.rich_utils import CONSOLE
 
         from nf_plugins.engine.load_run import load_run
+        from nf_plugins.evaluation.evaluate_views import is_still
 
         config, pipeline, checkpoint, step = load_run(self.load_config, test_mode="inference")
         if not hasattr(pipeline.model, "surface_at"):
             raise InputError(
                 f"The method {config.method_name} of {self.load_config} has no surface; nf-export mesh needs a "
-                "signed-distance method such as resfields-tnerf."
+                "signed-distance method such as idr or resfields-tnerf."
             )
         datamanager: Any = pipeline.datamanager
         header = {"method": config.method_name, "step": step, "checkpoint": str(checkpoint)}
@@ -123,6 +125,8 @@ class ExportMesh:
         Raises:
             InputError: for a frame that does not exist, times of a scene that has none, or no times of one that has.
         """
+        from nf_plugins.evaluation.evaluate_views import is_still
+
         names_times = bool(self.times or self.frames or self.all_frames)
         if is_still(dataset):
             if names_times:
@@ -173,6 +177,8 @@ class ExportMesh:
 
         requests = list(self.requested(dataset))
         matrix = dataset.metadata.get("world_from_scene")
+        alignment = self.alignment(model, dataset)
+        applied = matrix if alignment is None else alignment
         header = {
             **header,
             "units": self.units,
@@ -180,6 +186,7 @@ class ExportMesh:
             "principal_axes": self.principal_axes,
             "culled_by_masks": self.cull_by_masks,
             "world_from_scene": None if matrix is None else [[float(value) for value in row] for row in matrix],
+            "aligned_to_true_cameras": alignment is not None,
         }
         writer = MeshFolderWriter(self.output_dir, header)
         with progress_bar() as progress:
@@ -192,8 +199,8 @@ class ExportMesh:
                     )
                     if self.cull_by_masks and len(mesh.faces):
                         mesh = self.cull(mesh, model, dataset)
-                    if self.units == "world" and matrix is not None:
-                        mesh.apply_transform(np.asarray(matrix, dtype=np.float64))
+                    if self.units == "world" and applied is not None:
+                        mesh.apply_transform(np.asarray(applied, dtype=np.float64))
                     writer.add(name, time, mesh, frame)
                 except Exception as error:  # memory, a broken frame, a full disk: the other frames are worth having
                     CONSOLE.print(f"The mesh at time {time:g} could not be made ({error}).", soft_wrap=True)
@@ -205,6 +212,23 @@ class ExportMesh:
         if not writer.failures:
             writer.finish()
         return writer
+
+    def alignment(self, model: Any, dataset: Any) -> np.ndarray | None:
+        """(4, 4) from the learnt scene to the world by the true cameras; None where these are not known."""
+        from nerfstudio.utils.rich_utils import CONSOLE
+
+        from nf_plugins.evaluation.evaluate_views import is_still, refined_cameras
+        from nf_plugins.evaluation.world_frame import compare_cameras, differ, world_from_learnt_scene
+
+        if self.units != "world" or not is_still(dataset):
+            return None
+        refined = refined_cameras(model, dataset.cameras)
+        accuracy = compare_cameras(dataset, refined)
+        if accuracy is not None:
+            return world_from_learnt_scene(dataset.metadata, accuracy)
+        if differ(refined, dataset.cameras):
+            CONSOLE.print("Poses were trained: the world of the mesh is that of the cameras that were given.")
+        return None
 
     def extract(self, surface: Any, on_progress: Callable[[float], None]) -> trimesh.Trimesh:
         """The mesh of a surface in scene units, as the options ask for it."""
@@ -237,12 +261,6 @@ class ExportMesh:
         rest = cull_by_masks(mesh, refined_cameras(model, dataset.cameras), masks, self.mask_dilation)
         keep_one = (self.principal_axes or self.largest_component) and len(rest.faces) > 0
         return largest_component_by_area(rest) if keep_one else rest
-
-
-def is_still(dataset: Any) -> bool:
-    """Whether a dataset knows no times at all."""
-    has_times = getattr(getattr(dataset, "cameras", None), "times", None) is not None
-    return dataset.metadata.get("frame_times") is None and not has_times
 
 
 def entrypoint() -> None:

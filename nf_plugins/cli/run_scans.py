@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nf_plugins.engine.supervisor import Commands
 
 SUMMARY_NAME = "runs.json"
+LOCK_NAME = ".runs.lock"
 TIMESTAMP = "run"
 RESERVED = ("data", "output-dir", "experiment-name", "timestamp", "resume", "vis", "load-config", "output-path")
 OPTIONS = {
@@ -32,6 +33,7 @@ OPTIONS = {
     "eval_num_rays_per_chunk": "--pipeline.model.eval-num-rays-per-chunk",
 }
 """What is halved, and the options of ns-train that set it."""
+OWN_EVALUATION = "--evaluate-after-training"
 FIGURES = ("train_views", "held_out_views", "dtu_chamfer", "surface_distances", "camera_accuracy", "mesh")
 """The parts of evaluation/dtu.json that go into the summary."""
 
@@ -45,7 +47,8 @@ class RunScans:
     methods: tuple[str, ...]
     """Methods of this package; each is trained on every scene."""
     evaluate: bool = False
-    """Run nf-eval dtu on each complete training."""
+    """Run nf-eval dtu on each complete training, in place of the trainer's own evaluation (which comes back with
+    --evaluate-after-training True after the first --)."""
     output_dir: Path = Path("outputs")
     """Where the runs and their summary, runs.json, go."""
     vis: str = "tensorboard"
@@ -125,6 +128,9 @@ class RunScans:
             *("--timestamp", TIMESTAMP, "--resume", "True", "--vis", self.vis),
             *("--viewer.quit-on-train-completion", "True"),
         ]
+        given = {option.split("=")[0].replace("_", "-") for option in self.train_options}
+        if self.evaluate and OWN_EVALUATION not in given:  # nf-eval dtu measures the same views, and more
+            start += [OWN_EVALUATION, "False"]
         load_config = str(self.run_dir(scan, method) / "config.yml")
         evaluate = [sys.executable, "-m", "nf_plugins.cli.eval", "dtu", "--load-config", load_config]
         commands: Commands = {"train": lambda halved: start + with_halved(self.train_options, halved)}
@@ -192,8 +198,11 @@ def read_summary(path: Path) -> dict[str, Any]:
 def write_record(path: Path, name: str, record: dict[str, Any]) -> None:
     """Put one run into the summary; what another nf-run-scans has written of other runs stays."""
     from nf_plugins.atomic_files import write_json
+    from nf_plugins.engine.run_folder import file_lock
 
-    write_json(path, {"runs": {**read_summary(path), name: record}})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(path.with_name(LOCK_NAME)):
+        write_json(path, {"runs": {**read_summary(path), name: record}})
 
 
 def evaluation_figures(run_dir: Path) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class ScanCameras:
 
     path: Path
     intrinsics: NDArray[np.float64]
-    """(N, 3, 3), pixels counted from the corner of the first one."""
+    """(N, 3, 3), pixels counted from the corner of the first one; the true ones where they are known."""
     camera_to_worlds: NDArray[np.float64]
     """(N, 3, 4), OpenGL axes, scene units."""
     true_camera_to_worlds: NDArray[np.float64] | None
@@ -114,8 +114,9 @@ def resolve_camera_file(root: Path, camera_file: str) -> Path:
 def read_scan_cameras(files: ScanFiles, camera_file: str = "auto") -> ScanCameras:
     """The cameras of every view.
 
-    ``cameras_linear_init.npz`` has a scale matrix of its own, which makes the scene's frame; the true cameras, where
-    they lie beside it, are given in that frame too.
+    ``cameras_linear_init.npz`` has a scale matrix of its own, which makes the scene's frame. Where the true cameras lie
+    beside it, it gives the poses alone, as in the code of IDR: calibrations are the true ones, which learnt cameras
+    keep, and the true poses are given in its frame too.
 
     Raises:
         InputError: A matrix is missing or no camera, the views have different scale matrices, or a camera stands inside
@@ -133,7 +134,7 @@ def read_scan_cameras(files: ScanFiles, camera_file: str = "auto") -> ScanCamera
     true_poses = None
     true_file = _true_camera_file(files.root)
     if archive.path.name == LINEAR_INIT_FILE and true_file is not None:
-        _, true_poses = _decompose(_read(files, true_file), scale_mat)
+        intrinsics, true_poses = _decompose(_read(files, true_file), scale_mat)
     return ScanCameras(archive.path, intrinsics, poses, true_poses, scale_mat)
 
 
@@ -182,7 +183,8 @@ def check_masks(files: ScanFiles, *, say: bool) -> list[validation.ImageHeader]:
         CONSOLE.print(
             f"[bold yellow]Warning:[/bold yellow] All {len(coverage)} masks in {files.masks[0].parent} are white "
             "everywhere: every ray counts as one that meets the object, so the silhouettes say nothing and the shape "
-            "inflates until it fills every image. Segment the object first; hashmod-neus can do without masks.",
+            "inflates until it fills every image. Segment the object first; or, where the object stands before a plain "
+            "background, train hashmod-neus with --pipeline.model.loss-coefficients.mask 0.",
             soft_wrap=True,
         )
     elif (coverage == 0).any():

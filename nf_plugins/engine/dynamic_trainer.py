@@ -21,7 +21,7 @@ from nf_plugins.atomic_files import atomic_path
 from nf_plugins.engine import checkpoints, run_folder
 from nf_plugins.engine.devices import default_machine_config
 from nf_plugins.engine.flags import Flag
-from nf_plugins.engine.snapshot_callback import snapshot_callbacks, snapshot_settings
+from nf_plugins.engine.snapshot_callback import remove_later_snapshots, snapshot_callbacks, snapshot_settings
 from nf_plugins.engine.training_record import RECORD_NAME, StepClock, StepInterval, update_training_record
 from nf_plugins.errors import InputError
 from nf_plugins.run_facts import count_parameters, machine_name
@@ -150,6 +150,8 @@ class DynamicTrainer(Trainer):
         if remaining <= 0:
             self._end_completed_run()
             return
+        if comms.is_main_process():
+            remove_later_snapshots(self.base_dir, self._start_step)
         # The host's loop counts max_num_iterations from the step it starts at.
         self.config = dataclasses.replace(self._whole_config, max_num_iterations=remaining)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -172,17 +172,34 @@ def training_lock(run_dir: Path) -> Iterator[None]:
     Raises:
         InputError: if another process holds it.
     """
-    if fcntl is None:
-        yield
-        return
-    with (run_dir / _LOCK_NAME).open("w") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(file_lock(run_dir / _LOCK_NAME, wait=False))
         except BlockingIOError as error:
             raise InputError(
                 f"The run {run_dir} is being trained by another process: wait for it, stop it, or begin a new run "
                 "without --resume."
             ) from error
+        yield
+
+
+@contextmanager
+def file_lock(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock on a file, which is made if need be; the lock ends with the process, however it ends.
+
+    Where there are no locks (Windows, some file systems), the block runs without.
+
+    Raises:
+        BlockingIOError: without ``wait``, if another process holds it.
+    """
+    if fcntl is None:
+        yield
+        return
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise
         except OSError:
             pass  # a file system without locks
         yield

@@ -61,6 +61,14 @@ def snapshot_callbacks(config: DynamicTrainerConfig, pipeline: Any) -> list[Trai
     return [TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], draw)]
 
 
+def remove_later_snapshots(run_dir: Path, first_step: int) -> None:
+    """Remove what an earlier process drew of the steps that are to be taken now: they are another run's if the
+    checkpoints were lost or the options changed, and would stay where fewer snapshots are drawn."""
+    from nf_plugins.exporters.snapshots import SNAPSHOT_FOLDER, remove_snapshots_from
+
+    remove_snapshots_from(run_dir / SNAPSHOT_FOLDER, first_step)
+
+
 def draw_snapshot(pipeline: Any, folder: Path, step: int, settings: SnapshotSettings) -> None:
     """Write one snapshot and say so; what goes wrong is said too, and training goes on."""
     from nf_plugins.exporters.snapshots import write_snapshot

@@ -122,7 +122,7 @@ def supervise(
         stage = pending[0]
         record.update(state="running", reason="")
         on_change(f"{stage}: attempt {len(histories[stage]) + 1}, from step {steps_taken(run_dir)}")
-        attempt = _attempt(run_dir, stage, commands[stage](record["halved"]))
+        attempt = _attempt(run_dir, stage, commands[stage], record["halved"])
         histories[stage].append(attempt)
         record["attempts"].append(asdict(attempt))
         record["final_step"] = attempt.last_step
@@ -162,17 +162,21 @@ def stages_from(commands: Commands, first: Stage) -> list[Stage]:
     return stages[stages.index(first) :]
 
 
-def _attempt(run_dir: Path, stage: Stage, command: list[str]) -> Attempt:
+def _attempt(
+    run_dir: Path, stage: Stage, command: Callable[[dict[str, int]], list[str]], halved: dict[str, int]
+) -> Attempt:
     first_step, started = steps_taken(run_dir), time.monotonic()
-    status, stderr = run_process(command, run_dir / LOG_NAME)
+    status, stderr = run_process(command(halved), run_dir / LOG_NAME)
     wanted = config_number(run_dir, "max_num_iterations")
     complete = stage == "evaluate" or wanted is None or steps_taken(run_dir) >= wanted
     return Attempt(
         stage=stage,
         first_step=first_step,
         last_step=steps_taken(run_dir),
-        rays=config_number(run_dir, RAYS),
-        chunk=config_number(run_dir, CHUNK),
+        total_steps=wanted,
+        # A process that ended early has not written its config.yml yet: there the number before it was halved stands.
+        rays=halved.get(RAYS) or config_number(run_dir, RAYS),
+        chunk=halved.get(CHUNK) or config_number(run_dir, CHUNK),
         seconds=round(time.monotonic() - started, 1),
         **classify(status, stderr, complete),
     )

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE
-from torch import Tensor
 
 from nf_plugins.atomic_files import check_writable
-from nf_plugins.evaluation.camera_accuracy import CameraErrors, camera_errors, poses_in_world
+from nf_plugins.errors import InputError
+from nf_plugins.evaluation.camera_accuracy import CameraErrors
 from nf_plugins.evaluation.dataset_images import dataset_for_split
 from nf_plugins.evaluation.dtu_chamfer import DTUChamferSettings, mesh_chamfer, write_error_cloud
 from nf_plugins.evaluation.dtu_reference import SurfaceReference
@@ -28,6 +27,13 @@ from nf_plugins.evaluation.geometry_metrics import compare_meshes
 from nf_plugins.evaluation.lpips import LazyLPIPS
 from nf_plugins.evaluation.mask_culling import DILATION_PIXELS, cull_by_masks, masks_of_dataset
 from nf_plugins.evaluation.protocol import protocol_block
+from nf_plugins.evaluation.world_frame import (
+    compare_cameras,
+    differ,
+    held_out_cameras,
+    world_from_learnt_scene,
+    world_from_scene,
+)
 from nf_plugins.exporters.mesh import extract_mesh, write_mesh
 from nf_plugins.exporters.principal_axes_mesh import (
     PrincipalAxesSettings,
@@ -98,33 +104,37 @@ def evaluate_surfaces(
     Returns:
         Plain values: ``protocol``, ``num_parameters``, ``train_views``, ``held_out_views`` (None where every view was
         trained on), ``mesh`` (None without a surface), ``dtu_chamfer`` (None without a reference),
-        ``surface_distances`` (to the true mesh in world units, None without one), ``camera_accuracy`` (None where the
-        poses were the true ones), ``seconds``.
+        ``surface_distances`` (to the true mesh in world units, None without one), ``mesh_error`` (why the mesh could
+        not be made or measured, which is also printed; None if it could), ``camera_accuracy`` (None where the poses
+        were the true ones, or cannot be aligned), ``seconds``.
 
     Raises:
-        InputError: if the model renders no colours, culling is asked of data without masks, or the folder cannot be
-            written to.
+        InputError: if the model renders no colours, culling is asked of data without masks or with an empty one, or
+            the folder cannot be written to.
     """
     options = options or SurfaceEvaluationOptions()
     started = time.perf_counter()
     dataset = dataset_for_split(pipeline.datamanager, "train")
-    masks = masks_of_dataset(dataset) if options.cull_masks else None  # refused before anything is rendered
+    # What can be refused is, before anything is rendered; a mask takes a byte for each of its pixels.
+    masks = [mask > 0.5 for mask in masks_of_dataset(dataset)] if options.cull_masks else None
     check_writable(output_dir / "mesh_world.ply")
     was_training = pipeline.training
     pipeline.eval()
     try:
         cameras = refined_cameras(pipeline.model, dataset.cameras)
+        accuracy = compare_cameras(dataset, cameras)
         lpips = LazyLPIPS() if options.use_lpips else None
         chosen = range(0, len(dataset), options.image_stride)
         views = measure_views(pipeline, with_cameras(dataset, cameras), chosen, lpips, "training views")
-        accuracy = compare_cameras(dataset, cameras)
-        mesh = world_mesh(pipeline.model, dataset, cameras, accuracy=accuracy, masks=masks, options=options)
         held_out, held_out_indices = held_out_dataset(pipeline.datamanager, dataset)
         held_out_views = None
         if held_out is not None:
             held_out = with_cameras(held_out, held_out_cameras(held_out, accuracy))
             chosen = held_out_indices[:: options.image_stride]
             held_out_views = measure_views(pipeline, held_out, chosen, lpips, "held-out views")
+        mesh = make_and_measure_mesh(
+            pipeline.model, dataset, cameras, accuracy=accuracy, masks=masks, output_dir=output_dir, options=options
+        )
     finally:
         pipeline.train(was_training)
     protocol = protocol_block(config, dataset, "train", step, device=pipeline.device, checkpoint=checkpoint)
@@ -135,42 +145,34 @@ def evaluate_surfaces(
         "num_parameters": count_parameters(pipeline.model),
         "train_views": {"refined_poses": differ(cameras, dataset.cameras), **views},
         "held_out_views": held_out_views,
-        **measure_mesh(mesh, dataset.metadata, accuracy, output_dir, options),
+        **mesh,
         "camera_accuracy": None if accuracy is None else {name: item.as_dict() for name, item in accuracy.items()},
         "seconds": round(time.perf_counter() - started, 3),
     }
 
 
-def differ(first: Cameras, second: Cameras) -> bool:
-    """Whether any pose differs."""
-    return not torch.equal(first.camera_to_worlds, second.camera_to_worlds)
-
-
-def compare_cameras(dataset: Any, refined: Cameras) -> dict[str, CameraErrors] | None:
-    """Errors of the training cameras in world units ``before`` and ``after`` training; None without true poses."""
-    true = dataset.metadata.get("true_camera_to_worlds")
-    if true is None:
-        return None
-    matrix = _world_from_scene(dataset.metadata)
-    truth = poses_in_world(_as_array(true), matrix)
-    return {
-        name: camera_errors(poses_in_world(_as_array(cameras.camera_to_worlds), matrix), truth)
-        for name, cameras in (("before", dataset.cameras), ("after", refined))
-    }
-
-
-def held_out_cameras(dataset: Any, accuracy: dict[str, CameraErrors] | None) -> Cameras:
-    """Held-out cameras in the frame of the trained ones: where poses were not the true ones, that frame is known by
-    the alignment of the training cameras, and the true held-out poses are brought there."""
-    if accuracy is None:
-        return dataset.cameras
-    matrix = _world_from_scene(dataset.metadata)
-    true = dataset.metadata.get("true_camera_to_worlds", dataset.cameras.camera_to_worlds)
-    trained_from_world = np.linalg.inv(accuracy["after"].alignment.matrix() @ matrix)
-    poses = poses_in_world(poses_in_world(_as_array(true), matrix), trained_from_world)
-    cameras = dataset.cameras[torch.arange(len(dataset.cameras))]
-    cameras.camera_to_worlds = torch.from_numpy(poses).to(dataset.cameras.camera_to_worlds)
-    return cameras
+def make_and_measure_mesh(
+    model: Any,
+    dataset: Any,
+    cameras: Cameras,
+    *,
+    accuracy: dict[str, CameraErrors] | None,
+    masks: Any,
+    output_dir: Path,
+    options: SurfaceEvaluationOptions,
+) -> dict[str, Any]:
+    """``mesh``, ``dtu_chamfer``, ``surface_distances``, as far as they came, and ``mesh_error``."""
+    result: dict[str, Any] = {"mesh": None, "dtu_chamfer": None, "surface_distances": None, "mesh_error": None}
+    try:
+        mesh = world_mesh(model, dataset, cameras, accuracy=accuracy, masks=masks, options=options)
+        if mesh is not None:
+            measure_mesh(mesh, dataset.metadata, accuracy, output_dir, options=options, result=result)
+    except Exception as error:  # memory, a full disk, a mesh that cannot be sampled: the views are worth having
+        text = str(error).strip().splitlines()[:1] or [""]
+        named = text[0] if isinstance(error, InputError) else f"{type(error).__name__}: {text[0]}".rstrip(": ")
+        result["mesh_error"] = named
+        CONSOLE.print(f"The mesh could not be made or measured ({named}).", soft_wrap=True)
+    return result
 
 
 def world_mesh(
@@ -194,11 +196,8 @@ def world_mesh(
     if masks is not None and len(mesh.faces):
         culled = cull_by_masks(mesh, cameras, masks, options.cull_dilation)
         mesh = largest_component_by_area(culled) if len(culled.faces) else culled
-    matrix = _world_from_scene(dataset.metadata)
-    if accuracy is not None:
-        matrix = accuracy["after"].alignment.matrix() @ matrix
     if len(mesh.faces):
-        mesh.apply_transform(matrix)
+        mesh.apply_transform(world_from_learnt_scene(dataset.metadata, accuracy))
     return mesh
 
 
@@ -218,17 +217,16 @@ def scene_mesh(surface: Any, options: SurfaceEvaluationOptions) -> trimesh.Trime
 
 
 def measure_mesh(
-    mesh: trimesh.Trimesh | None,
+    mesh: trimesh.Trimesh,
     metadata: dict[str, Any],
     accuracy: dict[str, CameraErrors] | None,
     output_dir: Path,
+    *,
     options: SurfaceEvaluationOptions,
-) -> dict[str, Any]:
-    """Write a mesh in world units and measure it against what is known: ``mesh``, ``dtu_chamfer``,
-    ``surface_distances``."""
-    result: dict[str, Any] = {"mesh": None, "dtu_chamfer": None, "surface_distances": None}
-    if mesh is None:
-        return result
+    result: dict[str, Any],
+) -> None:
+    """Write a mesh in world units and measure it against what is known; fills ``mesh``, ``dtu_chamfer`` and
+    ``surface_distances`` of the result."""
     result["mesh"] = {
         "file": None,
         "num_vertices": len(mesh.vertices),
@@ -251,7 +249,7 @@ def measure_mesh(
     truth = true_surfaces(metadata)
     if truth is not None:
         surface = truth.load(0)
-        matrix = _world_from_scene(metadata)
+        matrix = world_from_scene(metadata)
         if isinstance(surface, np.ndarray):
             surface = surface @ matrix[:3, :3].T + matrix[:3, 3]
         else:
@@ -260,14 +258,3 @@ def measure_mesh(
         result["surface_distances"] = {
             "units": "world", "truth": truth.kind, "num_samples": options.mesh_samples, **distances.as_dict()
         }  # fmt: skip
-    return result
-
-
-def _world_from_scene(metadata: dict[str, Any]) -> np.ndarray:
-    matrix = metadata.get("world_from_scene")
-    return np.eye(4) if matrix is None else _as_array(matrix)
-
-
-def _as_array(value: Any) -> np.ndarray:
-    value = value.detach().cpu() if isinstance(value, Tensor) else value
-    return np.asarray(value, dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,12 @@ from nf_plugins.progress import progress_bar
 
 WHOLE_MASKED_SSIM = "ssim_whole_masked_image"
 VIEW_METRICS = (*METRICS, WHOLE_MASKED_SSIM)
+
+
+def is_still(dataset: Any) -> bool:
+    """Whether a dataset knows no times at all."""
+    has_times = getattr(getattr(dataset, "cameras", None), "times", None) is not None
+    return dataset.metadata.get("frame_times") is None and not has_times
 
 
 def refined_cameras(model: Any, cameras: Cameras) -> Cameras:
@@ -56,8 +63,9 @@ def measure_views(
         description: What the progress bar says after "Evaluating".
 
     Returns:
-        ``{"num_images", "mean", "std", "images"}``; metrics that are not defined for a view are None and left out of
-        the means. ``std`` is that over views.
+        ``{"num_images", "mean", "std", "not_finite", "images"}``. Metrics that are not defined for a view are None and
+        left out of the means, and so are those that are not finite, as the PSNR of an image without error;
+        ``not_finite`` says of how many views, by metric. ``std`` is that over views.
     """
     rows: list[dict[str, Any]] = []
     with progress_bar() as progress:
@@ -71,18 +79,28 @@ def measure_views(
         "num_images": len(rows),
         "mean": _over_views(rows, statistics.fmean),
         "std": _over_views(rows, statistics.pstdev),
+        "not_finite": _not_finite(rows),
         "images": rows,
     }
 
 
 def whole_masked_ssim(rendered: Tensor, truth: Tensor, mask: Tensor | None) -> float | None:
-    """SSIM of whole images (H, W, 3) that are black outside the mask (H, W, 1); None without a mask."""
-    return None if mask is None else ssim(rendered * mask, truth * mask)
+    """SSIM of whole images (H, W, 3) that are black outside the mask (H, W, 1); None without a mask, or where it
+    is empty: black images agree, whatever the model shows."""
+    if mask is None or not bool((mask > 0).any()):
+        return None
+    return ssim(rendered.clamp(0.0, 1.0) * mask, truth.clamp(0.0, 1.0) * mask)
 
 
 def _over_views(rows: Sequence[dict[str, Any]], statistic: Callable[[list[float]], float]) -> dict[str, float | None]:
     result: dict[str, float | None] = {}
     for name in VIEW_METRICS:
-        values = [row[name] for row in rows if row.get(name) is not None]
+        values = [row[name] for row in rows if row.get(name) is not None and math.isfinite(row[name])]
         result[name] = statistic(values) if values else None
     return result
+
+
+def _not_finite(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    values = {name: [row[name] for row in rows if row.get(name) is not None] for name in VIEW_METRICS}
+    counts = {name: sum(not math.isfinite(value) for value in of_views) for name, of_views in values.items()}
+    return {name: count for name, count in counts.items() if count}

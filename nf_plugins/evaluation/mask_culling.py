@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DILATION_PIXELS = 50.0
 """Radius of the published elliptic kernel of 101 pixels, at the width below."""
 DILATION_WIDTH = 1600
+_EMPTY = "has no foreground, which would remove the whole mesh: repair it, or leave --cull-by-masks out."
 
 
 def dilation_radius(width: int, dilation_pixels: float = DILATION_PIXELS) -> float:
@@ -65,10 +66,7 @@ def allowed_by_masks(
     for index, mask in zip(range(len(cameras)), masks, strict=True):
         foreground = mask[..., 0].cpu() > 0.5
         if not bool(foreground.any()):
-            raise InputError(
-                f"The mask of view {index} has no foreground, which would remove the whole mesh: repair it, or export "
-                "without --cull-by-masks."
-            )
+            raise InputError(f"The mask of view {index} {_EMPTY}")
         height, width = foreground.shape
         widened = dilate_mask(foreground, dilation_radius(width, dilation_pixels))
         x, y, depth = project_points(cameras[index].to("cpu"), points.float().cpu())
@@ -113,7 +111,7 @@ def masks_of_dataset(dataset: Any, show_progress: bool = True) -> Iterable[Tenso
         show_progress: Show a bar; not within another one.
 
     Raises:
-        InputError: if it has none.
+        InputError: if it has none; while reading, for one that is empty.
     """
     if len(dataset) == 0 or "fg_mask_filenames" not in (getattr(dataset, "metadata", None) or {}):
         raise InputError(
@@ -127,4 +125,7 @@ def _read_masks(dataset: Any, show_progress: bool) -> Iterable[Tensor]:
     with progress_bar() if show_progress else nullcontext() as progress:
         indices = range(len(dataset))
         for index in indices if progress is None else progress.track(indices, description="Culling by masks"):
-            yield dataset[index]["fg_mask"]
+            mask = dataset[index]["fg_mask"]
+            if not bool((mask > 0.5).any()):
+                raise InputError(f"The mask {dataset.metadata['fg_mask_filenames'][index]} {_EMPTY}")
+            yield mask

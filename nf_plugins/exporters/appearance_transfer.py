@@ -68,7 +68,8 @@ def _check_fit(geometry: Any, appearance: Any, geometry_path: Path | str, appear
     if appearance.color_inputs != "no_feature":
         names["feature_dim"] = "feature-dim"
     differences = [
-        f"sdf-field.{option} is {getattr(geometry, name)} there and {getattr(appearance, name)} here"
+        f"sdf-field.{option} is {getattr(geometry, name)} in {geometry_path} and {getattr(appearance, name)} in "
+        f"{appearance_path}"
         for name, option in names.items()
         if getattr(geometry, name) != getattr(appearance, name)
     ]

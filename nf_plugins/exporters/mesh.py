@@ -48,7 +48,7 @@ def extract_mesh(
     grid = signed_distance_grid(surface, settings, on_progress)
     mesh = mesh_from_grid(grid)
     if len(mesh.faces) == 0:
-        CONSOLE.print("The signed distance has one sign everywhere within the bounds: the mesh is empty.")
+        CONSOLE.print(why_empty(grid))
         return mesh
     if largest_component:
         mesh = max(mesh.split(only_watertight=False), key=lambda part: len(part.faces))
@@ -61,11 +61,14 @@ def extract_mesh(
 
 
 def mesh_from_grid(grid: SignedDistanceGrid) -> trimesh.Trimesh:
-    """Marching cubes (Lewiner et al. 2003, scikit-image's) at level zero; scene units, faces outwards."""
+    """Marching cubes (Lewiner et al. 2003, scikit-image's) at level zero; scene units, faces outwards.
+
+    Empty where no value is negative, or any is not a number.
+    """
     import trimesh
     from skimage.measure import marching_cubes
 
-    if grid.values.min() >= 0.0:
+    if not grid.values.min() < 0.0:
         return trimesh.Trimesh()
     # Values of nearly zero put several vertices of a grid point in one place, and such triangles have no normal.
     smallest = 1e-3 * grid.spacing
@@ -74,6 +77,13 @@ def mesh_from_grid(grid: SignedDistanceGrid) -> trimesh.Trimesh:
         values.astype(np.float32), level=0.0, spacing=(grid.spacing,) * 3, gradient_direction="descent"
     )
     return trimesh.Trimesh(vertices.astype(np.float64) + grid.origin, faces, process=False)
+
+
+def why_empty(grid: SignedDistanceGrid) -> str:
+    """The sentence on a grid of which :func:`mesh_from_grid` makes an empty mesh."""
+    if np.isnan(grid.values.min()):
+        return "The signed distance is not a number at some places within the bounds: the mesh is empty."
+    return "The signed distance has one sign everywhere within the bounds: the mesh is empty."
 
 
 @torch.no_grad()

@@ -40,8 +40,9 @@ def orbit_cameras(
     Args:
         cameras: Dataset cameras.
         times: (N,); their number is the number of poses.
-        views: Indices of the distinct cameras to pass, in order; None takes the published ones, or as many spread
-            alike over fewer cameras. Four views are passed at the published times, others evenly.
+        views: Indices of the distinct cameras to pass, in order; None takes the published ones by their ``camera_id``
+            where the cameras have one, the nearest of those that a split leaves out, or as many spread alike over
+            fewer cameras. Four views are passed at the published times, others evenly.
         radius: Least and greatest distance from the origin, scene units.
         intrinsics_index: Dataset camera whose intrinsics are taken.
 
@@ -52,7 +53,7 @@ def orbit_cameras(
         raise InputError(f"--camera-index {intrinsics_index}: the split has {len(cameras)} cameras.")
     stations = distinct_cameras(cameras)
     if views is None:
-        views = published_views(len(stations))
+        views = published_stations(stations)
     for view in views:
         if not 0 <= view < len(stations):
             raise InputError(f"--orbit-views {view}: the split has {len(stations)} cameras, expected 0 to its last.")
@@ -68,6 +69,14 @@ def orbit_cameras(
     moved = np.concatenate([rotations, positions[:, :, None]], axis=-1)
     like = cameras[intrinsics_index : intrinsics_index + 1]
     return perspective_cameras(like, torch.from_numpy(moved).float(), times)
+
+
+def published_stations(stations: Cameras) -> list[int]:
+    """Indices of the cameras with the published numbers, or nearest to them; see :func:`published_views` without."""
+    numbers = (stations.metadata or {}).get("camera_id")
+    if numbers is None or int(numbers.max()) < PUBLISHED_NUM_VIEWS - 1:
+        return published_views(len(stations))
+    return [int((numbers.flatten() - view).abs().argmin()) for view in PUBLISHED_VIEWS]
 
 
 def published_views(num_views: int) -> list[int]:

@@ -16,7 +16,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from nf_plugins.errors import InputError
-from nf_plugins.exporters.mesh import mesh_from_grid, vertex_colors
+from nf_plugins.exporters.mesh import mesh_from_grid, vertex_colors, why_empty
 from nf_plugins.exporters.signed_distance_grid import GridSettings, signed_distance_grid
 from nf_plugins.exporters.surface import SurfaceAtTime
 
@@ -116,18 +116,21 @@ def extract_principal_axes_mesh(
         the bounds.
     """
     settings, grid = settings or PrincipalAxesSettings(), grid or GridSettings()
-    coarse = mesh_from_grid(signed_distance_grid(surface, replace(grid, resolution=settings.coarse_resolution)))
+    coarse_grid = signed_distance_grid(surface, replace(grid, resolution=settings.coarse_resolution))
+    coarse = mesh_from_grid(coarse_grid)
     if len(coarse.faces) == 0:
-        CONSOLE.print("The signed distance has one sign everywhere within the bounds: the mesh is empty.")
+        CONSOLE.print(why_empty(coarse_grid))
         return coarse
     axes, centre, bounds = principal_box(largest_component_by_area(coarse), settings)
     rotated = RotatedSurface(surface, axes, centre, bounds, grid.boundary_margin)
     sides = bounds[1] - bounds[0]
     cells_along_longest = int(np.ceil((settings.resolution - 1) * sides.max() / sides.min() - 1e-9))
     fine = replace(grid, resolution=max(cells_along_longest, 2))
-    mesh = mesh_from_grid(signed_distance_grid(rotated, fine, on_progress))
+    fine_grid = signed_distance_grid(rotated, fine, on_progress)
+    mesh = mesh_from_grid(fine_grid)
     if len(mesh.faces) == 0:
-        CONSOLE.print("The surface that the coarse grid shows is too thin for its sign to be seen: the mesh is empty.")
+        too_thin = "The surface that the coarse grid shows is too thin for its sign to be seen: the mesh is empty."
+        CONSOLE.print(why_empty(fine_grid) if np.isnan(fine_grid.values.min()) else too_thin)
         return mesh
     mesh = largest_component_by_area(mesh)
     if with_colors:

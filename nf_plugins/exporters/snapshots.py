@@ -161,6 +161,14 @@ def read_snapshots(folder: Path) -> list[Snapshot]:
     return [snapshots[step] for step in sorted(snapshots)]
 
 
+def remove_snapshots_from(folder: Path, first_step: int) -> None:
+    """Remove the snapshots of a step and of all later ones."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        match = _NAME.fullmatch(path.name)
+        if match is not None and int(match.group(1)) >= first_step:
+            path.unlink()
+
+
 def snapshots_with(snapshots: Sequence[Snapshot], outputs: Sequence[str]) -> list[Snapshot]:
     """Those snapshots that have all of some pictures.
 

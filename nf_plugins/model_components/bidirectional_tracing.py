@@ -55,7 +55,7 @@ class TracedRays:
     """``(N,)``: along the ray, to the surface of rays that hit. In training only of those in the mask: of all others to
     where the silhouette loss looks. Without a mask, of rays that miss: to where the marchers met or the search found
     the least signed distance; 0 for rays that miss the sphere."""
-    points_in_sphere: Tensor
+    crosses_sphere: Tensor
     """bool ``(N,)``: the ray crosses the bounding sphere."""
     num_evaluations: int
     """Points at which the signed distance was evaluated."""

@@ -10,7 +10,8 @@ from typing import Any
 import ball_scan
 import pytest
 import tyro
-from still_ball_pipeline import StillBallPipeline, still_ball_config
+from ball_pipeline import BallPipeline, ball_config
+from still_ball_pipeline import StillBall, StillBallPipeline, still_ball_config
 
 from nf_plugins.cli import eval as eval_module
 from nf_plugins.cli.eval_dtu import EvaluateDTU, scan_of
@@ -64,6 +65,25 @@ def test_the_reference_of_the_scan_is_asked_for_before_anything_is_rendered(stil
         run("--load-config", still_run, "--dtu-root", tmp_path / "dtu")
     with pytest.raises(InputError, match="scan 65 lacks"):
         run("--load-config", still_run, "--dtu-root", tmp_path / "dtu", "--scan", 65)
+    assert not (still_run.parent / "evaluation").exists()
+
+
+def test_a_mesh_that_fails_ends_the_command_after_all_else_is_written(still_run: Path, monkeypatch) -> None:
+    def fail(self: Any, points: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(StillBall, "signed_distance", fail)
+    with pytest.raises(InputError, match=r"The mesh could not .*config\.yml \(MemoryError\).* --mesh-resolution"):
+        run("--load-config", still_run, "--no-lpips")
+    result = json.loads((still_run.parent / "evaluation" / "dtu.json").read_text())
+    assert result["mesh_error"] == "MemoryError" and result["train_views"]["num_images"] == 3
+
+
+def test_a_moving_scene_is_refused(still_run: Path, monkeypatch) -> None:
+    run_of = (ball_config(), BallPipeline(), Path("c.ckpt"), 5)
+    monkeypatch.setattr(load_run_module, "load_run", lambda load_config, test_mode: run_of)
+    with pytest.raises(InputError, match="moves, nf-eval dtu measures scenes that stand still: use nf-eval"):
+        run("--load-config", still_run)
     assert not (still_run.parent / "evaluation").exists()
 
 

@@ -203,3 +203,30 @@ def test_principal_axes_and_culling_keep_the_ball_alone(still_run: Path, tmp_pat
 def test_culling_needs_masks_of_one_time(ball_run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="masks of a moving scene"):
         run("--load-config", ball_run, "--output-dir", tmp_path / "m", "--times", 0.5, "--cull-by-masks")
+
+
+def test_learnt_poses_are_aligned_with_the_true_ones_or_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = ball_scan.write_ball_scan(tmp_path / "scan7", num_views=6)
+    pipeline = StillBallPipeline(scan, pose_noise_degrees=3.0)
+    metadata = pipeline.datamanager.train_dataset.metadata
+    learnt = metadata["true_camera_to_worlds"].clone()
+    learnt[:, :, 3] *= 0.8
+    pipeline.model.learnt_poses, pipeline.model.radius = learnt, 0.8 * ball_scan.RADIUS
+    run_of = (still_ball_config(scan), pipeline, Path("c.ckpt"), 5)
+    monkeypatch.setattr(load_run_module, "load_run", lambda load_config, test_mode: run_of)
+    (tmp_path / "config.yml").touch()
+    for name, known in (("aligned", True), ("given", False)):
+        if not known:
+            del metadata["true_camera_to_worlds"]
+        options = ("--resolution", 32, "--principal-axes", "--output-dir", tmp_path / name)
+        run("--load-config", tmp_path / "config.yml", *options)
+        radius = ball_scan.RADIUS * ball_scan.WORLD_SCALE * (1.0 if known else 0.8)
+        vertices = load(tmp_path / name / "mesh.ply").vertices
+        assert np.allclose(np.linalg.norm(vertices - ball_scan.WORLD_CENTRE, axis=1), radius, atol=0.2)
+        header = json.loads((tmp_path / name / "meshes.json").read_text())
+        assert header["aligned_to_true_cameras"] is known
+        # The data's own, by which true meshes in its scene come to lie beside these.
+        assert np.allclose(header["world_from_scene"], metadata["world_from_scene"])
+        assert ("cameras that were given" in " ".join(capsys.readouterr().out.split())) is not known

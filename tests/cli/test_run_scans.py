@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,33 @@ def test_a_dry_run_prints_commands_and_writes_nothing(
         f"nf_plugins.cli.eval dtu --load-config {tmp_path / 'out' / 'scan65' / GOOD / 'run' / 'config.yml'}" in lines[3]
     )
     assert lines[3].endswith("--dtu-root DTU")
+
+
+def test_the_trainers_own_evaluation_is_left_out_before_another(scans: list[Path]) -> None:
+    def words(**fields: Any) -> list[str]:
+        return RunScans(tuple(scans), (GOOD,), **fields).commands(scans[0], GOOD)["train"]({})
+
+    own = "--evaluate-after-training"
+    assert own not in words()
+    both = words(evaluate=True, train_options=("dtu-data",))
+    assert both[both.index(own) + 1] == "False" and both[-1] == "dtu-data"
+    for option in ((own, "True"), ("--evaluate_after_training=True",)):
+        assert own not in words(evaluate=True, train_options=option)[: -len(option)]
+
+
+def test_drivers_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "out" / "runs.json"
+
+    def write(driver: int) -> None:
+        for number in range(20):
+            run_scans.write_record(path, f"{driver}/{number}", {"driver": driver})
+
+    threads = [threading.Thread(target=write, args=(driver,)) for driver in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(json.loads(path.read_text())["runs"]) == 80
 
 
 def test_halved_values_take_the_place_of_the_users() -> None:

@@ -185,6 +185,28 @@ def test_inaccurate_cameras_come_with_the_true_ones_in_their_own_frame(scan: Pat
     torch.testing.assert_close(world.double(), expected.double(), atol=1e-3, rtol=0)
 
 
+def test_inaccurate_cameras_give_their_poses_and_no_calibration(scan: Path, scan_copy: Path):
+    path = scan_copy / "cameras_linear_init.npz"
+    zoom = np.diag([1.3, 0.8, 1.0, 1.0])
+    change_matrices(path, **{key: zoom @ value for key, value in np.load(path).items() if key.startswith("world_mat")})
+    exact, outputs = parse(scan), parse(scan_copy, camera_file=path.name)
+    for name in ("fx", "fy", "cx", "cy"):
+        torch.testing.assert_close(getattr(outputs.cameras, name), getattr(exact.cameras, name), atol=1e-4, rtol=1e-5)
+    poses = parse(scan, camera_file=path.name).cameras.camera_to_worlds
+    torch.testing.assert_close(outputs.cameras.camera_to_worlds, poses, atol=1e-5, rtol=0)
+    # Alone it is all there is.
+    (scan_copy / "cameras_sphere.npz").unlink()
+    alone = parse(scan_copy, camera_file=path.name).cameras
+    torch.testing.assert_close(alone.fx, 1.3 * exact.cameras.fx, atol=0, rtol=1e-4)
+
+
+def test_the_true_surface_is_not_told_in_another_frame(scan_copy: Path):
+    (scan_copy / "mesh").mkdir()
+    (scan_copy / "mesh" / "000000.ply").touch()
+    assert parse(scan_copy, pose_noise_degrees=1.0).metadata["mesh_filenames"] == [scan_copy / "mesh" / "000000.ply"]
+    assert "mesh_filenames" not in parse(scan_copy, camera_file="cameras_linear_init.npz").metadata
+
+
 def test_inaccurate_cameras_alone(scan_copy: Path):
     (scan_copy / "cameras_sphere.npz").unlink()
     assert "true_camera_to_worlds" not in parse(scan_copy, camera_file="cameras_linear_init.npz").metadata

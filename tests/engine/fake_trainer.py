@@ -29,6 +29,8 @@ def main(run_dir: Path, rays: int, *plan: str) -> None:
     word = plan[min(len(starts.read_text()) if starts.exists() else 0, len(plan) - 1)]
     with starts.open("a") as file:
         file.write("x")
+    if word == "early":  # before a configuration is written
+        os.kill(os.getpid(), signal.SIGKILL)
     config = f"max_num_iterations: {STEPS}\npipeline:\n  train_num_rays_per_batch: {rays}\n"
     (run_dir / "config.yml").write_text(config + "  eval_num_rays_per_chunk: 2048\n")
     if word == "input":
@@ -39,6 +41,9 @@ def main(run_dir: Path, rays: int, *plan: str) -> None:
         checkpoint(run_dir, 49)
         raise ValueError("always the same")
     elif word == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif word == "kill_at_the_end":
+        checkpoint(run_dir, STEPS - 1)
         os.kill(os.getpid(), signal.SIGKILL)
     elif word == "sleep":
         signal.signal(signal.SIGINT, lambda *_: sys.exit((run_dir / "ended").touch()))

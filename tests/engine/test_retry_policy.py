@@ -45,6 +45,9 @@ def test_complete_is_done_and_what_a_user_must_mend_is_not_tried_again() -> None
         ({"chunk": 1023, "place": "rendering"}, GiveUp),
         ({"rays": 255, "chunk": 1024}, HalveChunk(512)),
         ({"rays": 255, "chunk": 1023}, GiveUp),
+        ({"place": "mesh", "stage": "evaluate"}, GiveUp),
+        ({"total_steps": 100, "last": 100}, HalveChunk(2048)),  # killed in an image, all steps were taken
+        ({"total_steps": 101, "last": 100}, HalveRays(256)),
         ({"rays": 255, "place": "training", "last": 100}, Retry(10.0)),  # a new process has its memory back
     ],
 )
@@ -96,6 +99,24 @@ def test_a_process_killed_twice_before_it_says_how_much_it_takes_is_not_tried_ag
     assert isinstance(next_action([killed, killed], LIMITS), GiveUp)
 
 
+def test_a_chunk_is_halved_blindly_twice_at_most() -> None:
+    history = [attempt("memory", stage="evaluate", chunk=chunk) for chunk in (4096, 2048, 1024)]
+    actions = [next_action(history[: count + 1], LIMITS) for count in range(3)]
+    assert actions[:2] == [HalveChunk(2048), HalveChunk(1024)]
+    assert isinstance(actions[2], GiveUp) and "--mesh-resolution" in actions[2].reason
+    known = [attempt("memory", stage="evaluate", place="rendering", chunk=chunk) for chunk in (4096, 2048, 1024)]
+    assert next_action(known, LIMITS) == HalveChunk(512)
+    mesh = next_action([attempt("memory", stage="evaluate", place="mesh")], LIMITS)
+    assert isinstance(mesh, GiveUp) and "--mesh-resolution" in mesh.reason
+
+
+def test_halving_that_changes_nothing_is_bounded() -> None:
+    same = [attempt("memory", place="training")] * 5
+    actions = [next_action(same[: count + 1], LIMITS) for count in range(5)]
+    assert actions[:4] == [HalveRays(256)] * 4
+    assert isinstance(actions[4], GiveUp)
+
+
 TRACEBACK = (
     'Traceback (most recent call last):\n  File "a.py", line 1, in {0}\n    call()\n    ^^^^^^\n{1}\nmore text\n'
 )
@@ -116,6 +137,34 @@ TRACEBACK = (
         (137, "", ("memory", None, "unknown")),
         (1, TRACEBACK.format("f", "ValueError: 3"), ("error", "ValueError: 3", "unknown")),
         (1, "out of memory, handled\n" + TRACEBACK.format("f", "KeyError: 'a'"), ("error", "KeyError: 'a'", "unknown")),
+        # A chain: the memory ran out in a step, and the handler failed as well, or wrapped it.
+        (1, TRACEBACK.format("train_iteration", "torch.OutOfMemoryError: CUDA out of memory")
+         + "\nDuring handling of the above exception, another exception occurred:\n\n"
+         + TRACEBACK.format("clean_up", "KeyError: 'a'"), ("memory", "KeyError: 'a'", "training")),
+        (1, TRACEBACK.format("get_outputs_for_camera", "MemoryError")
+         + "\nThe above exception was the direct cause of the following exception:\n\n"
+         + TRACEBACK.format("f", "RuntimeError: no picture"), ("memory", "RuntimeError: no picture", "rendering")),
+        # Not a chain: that one was handled and printed.
+        (1, TRACEBACK.format("f", "MemoryError") + "gone on\n" + TRACEBACK.format("f", "KeyError: 'a'"),
+         ("error", "KeyError: 'a'", "unknown")),
+        # What threads and finalisers say before and after.
+        (1, "Exception in thread Thread-1 (f):\n" + TRACEBACK.format("f", "MemoryError").removesuffix("more text\n")
+         + "\nDuring handling of the above exception, another exception occurred:\n\n"
+         + TRACEBACK.format("f", "MemoryError").removesuffix("more text\n")
+         + TRACEBACK.format("f", "ValueError: 3") + "Exception ignored in: <function A.__del__ at 0x7f>\n"
+         + TRACEBACK.format("g", "MemoryError").removesuffix("more text\n"), ("error", "ValueError: 3", "unknown")),
+        (1, "Exception in thread Thread-1 (f):\n" + TRACEBACK.format("f", "KeyError: 1").removesuffix("more text\n")
+         + "The folder x does not exist.\n", ("input", "The folder x does not exist.", "unknown")),
+        (1, "No image (CUDA out of memory. Tried 2 GiB).", ("memory", None, "unknown")),
+        (1, "The mesh could not be made of a (MemoryError). A smaller --mesh-resolution takes less memory.",
+         ("memory", None, "mesh")),
+        (1, "The mesh could not be made of a (not finite). A smaller --mesh-resolution takes less memory.",
+         ("input", None, "unknown")),
+        (1, "The run a is being trained by another process: wait for it.", ("stopped", None, "unknown")),
+        (1, "The output folder a is not writable (No space left on device).", ("stopped", None, "unknown")),
+        (1, "/a/b.py:3: UserWarning: old\n  warnings.warn(\n", ("stopped", None, "unknown")),
+        (1, "[W1203 10:00:00] a thing", ("stopped", None, "unknown")),
+        (1, "", ("stopped", "exit status 1", "unknown")),
         (-15, "", ("stopped", None, "unknown")),
         (-11, "Fatal Python error: Segmentation fault", ("stopped", None, "unknown")),
     ],

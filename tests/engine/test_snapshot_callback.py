@@ -84,3 +84,13 @@ def test_bad_options_end_the_command(tiny_config: Config, start: Run, tmp_path: 
     assert not (tmp_path / "outputs").exists()
     with pytest.raises(InputError, match="--snapshot-image is 1000, expected 0 to 17"):
         start(tiny_config(steps_per_snapshot=5, snapshot_image=1000))
+
+
+def test_a_run_that_begins_anew_removes_the_snapshots_of_the_one_before(tiny_config: Config, train: Run) -> None:
+    first = train(tiny_config(**{**FIELDS, "snapshot_mesh_resolution": 0}))
+    for checkpoint in first.checkpoint_dir.iterdir():
+        checkpoint.unlink()
+    other = {**FIELDS, "snapshot_mesh_resolution": 0, "steps_per_snapshot": 8, "max_num_iterations": 9}
+    second = train(tiny_config(**other, timestamp=first.base_dir.name))
+    assert second.base_dir == first.base_dir and sorted(second.losses)[0] == 0
+    assert [snapshot.step for snapshot in read_snapshots(second.base_dir / "snapshots")] == [0, 8]

@@ -70,6 +70,19 @@ def test_a_clean_end_before_the_last_step_is_tried_again_a_few_times(tmp_path: P
     assert "3 failures without a new checkpoint" in record["reason"]
 
 
+def test_killed_before_it_wrote_how_many_rays_it_takes_the_run_is_given_up_in_the_end(tmp_path: Path) -> None:
+    record = run(tmp_path, "progress", "early")
+    assert record["state"] == "failed" and "out of memory with 128 rays" in record["reason"]
+    assert [attempt["rays"] for attempt in record["attempts"][:5]] == [1024, 1024, 512, 256, 128]
+    assert record["halved"] == {RAYS: 128, CHUNK: 512}
+
+
+def test_killed_after_the_last_step_a_run_keeps_its_rays(tmp_path: Path) -> None:
+    record = run(tmp_path, "kill_at_the_end", "nothing")
+    assert record["state"] == "done" and outcomes(record) == ["memory", "complete"]
+    assert record["halved"] == {CHUNK: 1024}
+
+
 def test_what_is_complete_is_not_done_again(tmp_path: Path) -> None:
     record = run(tmp_path, "kill", "kill", "train")
     starts = len((tmp_path / "starts").read_text())

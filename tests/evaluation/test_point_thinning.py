@@ -51,6 +51,12 @@ def test_a_mesh_in_other_units_is_refused_before_memory_is_gone() -> None:
         points_on_mesh(vertices, np.array([[0, 1, 2]]), 0.2)
 
 
+def test_vertices_that_are_not_numbers_are_counted() -> None:
+    vertices = np.array([[0.0, 0, 0], [1, 0, 0], [0, np.nan, 0]])
+    with pytest.raises(InputError, match="1 of the mesh's 3 vertices are not finite"):
+        points_on_mesh(vertices, np.array([[0, 1, 2]]), 0.2)
+
+
 def one_by_one(points: np.ndarray, radius: float, seed: int) -> np.ndarray:
     kept: list[int] = []
     for index in np.random.default_rng(seed).permutation(len(points)):

@@ -87,8 +87,8 @@ def test_an_error_within_leaves_the_geometry_with_its_own_colours() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"feature_dim": 16}, "sdf-field.feature-dim is 8 there and 16 here"),
-        ({"color_inputs": "no_normal"}, "sdf-field.color-inputs is idr there and no_normal here"),
+        ({"feature_dim": 16}, "sdf-field.feature-dim is 8 in runs/a and 16 in runs/b"),
+        ({"color_inputs": "no_normal"}, "sdf-field.color-inputs is idr in runs/a and no_normal in runs/b"),
     ],
 )
 def test_networks_that_do_not_fit_are_refused_by_name(options: dict[str, Any], message: str) -> None:

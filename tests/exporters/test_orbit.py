@@ -43,6 +43,16 @@ def test_the_path_passes_the_views_at_their_times() -> None:
         assert float(path[10 * knot, :, 3].norm()) == pytest.approx(distance, abs=1e-5)
 
 
+def test_the_published_views_are_found_by_their_numbers_in_a_split() -> None:
+    cameras = scan_cameras()
+    kept = [view for view in range(49) if view % 8]  # 16 is held out
+    split = cameras[torch.tensor(kept)]
+    split.metadata = {"camera_id": torch.tensor(kept)[:, None]}
+    path = orbit_cameras(split, torch.zeros(61)).camera_to_worlds
+    for knot, view in ((0, 11), (2, 15), (3, 34), (5, 28)):
+        torch.testing.assert_close(path[10 * knot, :, :3], cameras.camera_to_worlds[view, :, :3], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("views", [(5,), (1, 4), (0, 2, 3), (7, 6, 5, 4, 3, 2)])
 def test_any_number_of_views(views: tuple[int, ...]) -> None:
     cameras = scan_cameras(8)

@@ -195,7 +195,7 @@ def test_cameras_in_the_sphere_and_in_the_solid() -> None:
     traced = trace_bidirectionally(BALL.signed_distance, origins, directions)
     assert traced.hit.tolist() == [True, True, False, False]
     torch.testing.assert_close(traced.distance[:2], torch.tensor([0.3, 0.0]), atol=1e-4, rtol=0)
-    assert traced.points_in_sphere.tolist() == [True, True, True, False]
+    assert traced.crosses_sphere.tolist() == [True, True, True, False]
     trained = trace_bidirectionally(
         BALL.signed_distance, origins, directions, object_mask=torch.tensor([True, True, False, False])
     )
@@ -218,7 +218,7 @@ def test_a_distance_is_never_asked_about_nothing(masked: bool) -> None:
     nothing = torch.zeros(0, 3)
     mask = torch.zeros(0, dtype=torch.bool) if masked else None
     empty = trace_bidirectionally(never, nothing, nothing, object_mask=mask)
-    assert empty.hit.shape == empty.distance.shape == empty.points_in_sphere.shape == (0,)
+    assert empty.hit.shape == empty.distance.shape == empty.crosses_sphere.shape == (0,)
     passing, forwards = torch.tensor([[0.0, 3.0, -1.0]]), torch.tensor([[0.0, 0.0, 1.0]])
     traced = trace_bidirectionally(
         never, passing, forwards, object_mask=torch.ones(1, dtype=torch.bool) if masked else None
@@ -238,7 +238,7 @@ def test_every_evaluation_is_counted_and_chunks_change_nothing() -> None:
     origins, directions = camera_rays()
     whole = trace_bidirectionally(recorded, origins.requires_grad_(), directions)
     # Both ends of a ray are in one call, and later calls hold the rays on their way only.
-    assert sum(sizes) == whole.num_evaluations and sizes[0] == 2 * int(whole.points_in_sphere.sum())
+    assert sum(sizes) == whole.num_evaluations and sizes[0] == 2 * int(whole.crosses_sphere.sum())
     assert not whole.distance.requires_grad and len(sizes) <= 1 + 10 * 4 + 1 + 8
     settings = BidirectionalTracingSettings(chunk_size=999)
     chunked = trace_bidirectionally(recorded, origins, directions, settings=settings)

@@ -32,10 +32,10 @@ def test_places_of_an_empty_mask() -> None:
     assert (traced.distance.double() > entry - 1e-4)[traced.hit].all()
     assert abs(float(values[traced.hit].mean()) + 0.164) < 0.002
     # Past the object: near the closest approach. Past the sphere: exactly there.
-    past = traced.points_in_sphere & ~traced.hit
+    past = traced.crosses_sphere & ~traced.hit
     assert (traced.distance - closest)[past].abs().max() < 0.03
-    assert torch.equal(traced.distance[~traced.points_in_sphere], closest[~traced.points_in_sphere])
-    assert 2509 <= int(traced.points_in_sphere.sum()) <= 2521
+    assert torch.equal(traced.distance[~traced.crosses_sphere], closest[~traced.crosses_sphere])
+    assert 2509 <= int(traced.crosses_sphere.sum()) <= 2521
 
 
 def test_rays_on_the_object_keep_their_surface_and_the_others_do_not() -> None:

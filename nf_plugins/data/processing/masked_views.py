@@ -216,8 +216,8 @@ def _warn_of_masks(silhouettes: list[Silhouette]) -> None:
         CONSOLE.print(
             f"[bold yellow]Warning:[/bold yellow] {len(white)} of {len(silhouettes)} masks are white everywhere "
             f"({_some(white)}): there every ray counts as one that meets the object, the silhouette says nothing, and "
-            "the shape inflates. That will do for hashmod-neus without a mask loss, not for idr: segment the object "
-            "first.",
+            "the shape inflates. Segment the object first; or, where the object stands before a plain background, "
+            "train hashmod-neus with --pipeline.model.loss-coefficients.mask 0.",
             soft_wrap=True,
         )
     around = [view.name for view in silhouettes if view.border_share > LARGE_BORDER_SHARE and not view.says_nothing]

@@ -214,7 +214,8 @@ def test_masks_that_say_nothing_or_too_much(own_project: Path, tmp_path: Path, c
     Image.fromarray(inverted).save(masks[4])
     process(own_project, tmp_path / "some")
     text = printed(capsys)
-    assert "1 of 10 masks are white everywhere" in text and "hashmod-neus without a mask loss, not for idr" in text
+    assert "1 of 10 masks are white everywhere" in text
+    assert "plain background, train hashmod-neus with --pipeline.model.loss-coefficients.mask 0" in text
     assert "1 of 10 masks are white along most of the image's border" in text and masks[4].name in text
     for path in masks:
         Image.fromarray(white).save(path)
