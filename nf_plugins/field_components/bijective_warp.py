@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from nf_plugins.field_components.annealed_encoding import AnnealedPositionalEncoding, annealing_window
+from nf_plugins.field_components.geometric_initialisation import SOFTPLUS_BETA
 from nf_plugins.field_components.motion_context import MotionContext
-from nf_plugins.field_components.sharp_softplus import SOFTPLUS_BETA
 from nf_plugins.field_components.warps import set_to_zero
 
 

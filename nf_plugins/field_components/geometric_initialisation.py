@@ -8,6 +8,9 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import nn
 
+SOFTPLUS_BETA = 100.0
+"""Sharpness of the softplus of signed-distance networks."""
+
 
 @torch.no_grad()
 def initialise_as_sphere(layers: Sequence[nn.Linear], in_dim: int, skip_layers: Collection[int], radius: float) -> None:

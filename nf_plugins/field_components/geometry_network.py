@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from nf_plugins.errors import InputError
-from nf_plugins.field_components.geometric_initialisation import initialise_as_sphere
-from nf_plugins.field_components.sharp_softplus import SOFTPLUS_BETA, sharp_softplus
+from nf_plugins.field_components.geometric_initialisation import SOFTPLUS_BETA, initialise_as_sphere
 
 ColorInputs = Literal["idr", "no_view_dir", "no_normal", "no_feature"]
 
@@ -73,7 +72,7 @@ class GeometryNetwork(nn.Module):
                 hidden = torch.cat([hidden, encoded], dim=-1) / math.sqrt(2)
             hidden = layer(hidden)
             if index < len(self.layers) - 1:
-                hidden = sharp_softplus(hidden, SOFTPLUS_BETA)
+                hidden = nn.functional.softplus(hidden, beta=SOFTPLUS_BETA)
         return hidden
 
 

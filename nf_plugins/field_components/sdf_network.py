@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from nf_plugins.errors import InputError
 from nf_plugins.field_components.frame_batch import FrameBatch
-from nf_plugins.field_components.geometric_initialisation import initialise_as_sphere
+from nf_plugins.field_components.geometric_initialisation import SOFTPLUS_BETA, initialise_as_sphere
 from nf_plugins.field_components.residual_linear import ResFieldLinear
 from nf_plugins.field_components.residual_options import Factorisation, Fuse, ranks_of_layers
-from nf_plugins.field_components.sharp_softplus import SOFTPLUS_BETA, sharp_softplus
 
 
 class SDFNetwork(nn.Module):
@@ -119,7 +118,7 @@ class SDFNetwork(nn.Module):
                 hidden = torch.cat([hidden, encoded], dim=-1) / math.sqrt(2)
             hidden = layer(hidden, frames) if isinstance(layer, ResFieldLinear) else layer(hidden)
             if index < len(self.layers) - 1:
-                hidden = sharp_softplus(hidden, SOFTPLUS_BETA)
+                hidden = nn.functional.softplus(hidden, beta=SOFTPLUS_BETA)
             if isinstance(layer, ResFieldLinear):
                 hidden = layer.add_output_residual(hidden, frames)
         return hidden
