@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.utils import comms
@@ -16,11 +16,24 @@ from nf_plugins.engine import checkpoints
 from nf_plugins.errors import InputError
 
 if TYPE_CHECKING:
-    from nf_plugins.engine.dynamic_trainer import DynamicTrainerConfig
     from nf_plugins.exporters.snapshots import SnapshotSettings
 
 
-def snapshot_settings(config: DynamicTrainerConfig) -> SnapshotSettings:
+class SnapshotOptions(Protocol):
+    """The part of a trainer's config that is about snapshots."""
+
+    steps_per_snapshot: int
+    snapshot_image: int
+    snapshot_downscale: float
+    snapshot_mesh_resolution: int
+    max_num_iterations: int
+
+    def get_base_dir(self) -> Path:
+        """The run's folder."""
+        ...
+
+
+def snapshot_settings(config: SnapshotOptions) -> SnapshotSettings:
     """What the trainer's options say of snapshots.
 
     Raises:
@@ -37,7 +50,7 @@ def snapshot_settings(config: DynamicTrainerConfig) -> SnapshotSettings:
     return settings
 
 
-def snapshot_callbacks(config: DynamicTrainerConfig, pipeline: Any) -> list[TrainingCallback]:
+def snapshot_callbacks(config: SnapshotOptions, pipeline: Any) -> list[TrainingCallback]:
     """The callback that draws a snapshot every ``steps_per_snapshot`` steps and after the last; none if that is 0.
 
     It runs at the end of a step, before the checkpoint of the same step is written: a run that is continued from a
