@@ -232,11 +232,13 @@ def test_help_of_ns_train_lists_the_options_of_every_method(
         entrypoint()
     assert end.value.code == 0
     text = capsys.readouterr().out
-    volumes = ("residual-layers", "occupancy.resolution", "eikonal-fraction", "pixel-sampler.strategy")
-    signals = ("field.residual-layers", "field.hash-log2-table-size", "train-num-rays-per-batch")
-    for option in volumes if hasattr(all_methods[method].pipeline.model, "sdf_field") else signals:
+    volumes = ("residual-layers", "occupancy.resolution", "eikonal-fraction", "pixel-sampler.strategy", "default-time")
+    signals = ("field.residual-layers", "field.hash-log2-table-size", "train-num-rays-per-batch", "default-time")
+    surfaces = ("sdf-field.encoding.kind", "sdf-field.view-encoding.kind", "camera-optimizer.mode")
+    model = all_methods[method].pipeline.model
+    stands_still = hasattr(model, "camera_optimizer")
+    for option in surfaces if stands_still else volumes if hasattr(model, "sdf_field") else signals:
         assert option in text
-    assert "default-time" in text
 
 
 def train_rank(rank: int, scene: Path, folder: Path) -> None:

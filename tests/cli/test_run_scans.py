@@ -65,6 +65,7 @@ def test_every_method_on_every_scan_and_the_second_time_only_what_failed(scans: 
     assert (tmp_path / "out" / "scan24" / GOOD / "run" / "starts").read_text() == "x"
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_run_is_listed_as_stopped(
     scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

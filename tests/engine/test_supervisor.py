@@ -107,6 +107,7 @@ def test_an_evaluation_out_of_memory_gets_a_smaller_chunk_by_way_of_the_trainer(
     assert [attempt["stage"] for attempt in record["attempts"]] == [*stages, "evaluate"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_process_first(tmp_path: Path) -> None:
     def interrupt() -> None:
         deadline = time.monotonic() + 30
