@@ -7,7 +7,12 @@ from typing import Annotated
 
 import tyro
 
-from nf_plugins.data.processing.options import MaskedViewsOptions, MultiviewVideoOptions, RgbdOptions
+from nf_plugins.data.processing.options import (
+    MaskedViewsOptions,
+    MonocularVideoOptions,
+    MultiviewVideoOptions,
+    RgbdOptions,
+)
 
 
 @dataclass(kw_only=True)
@@ -43,10 +48,22 @@ class MaskedViews(MaskedViewsOptions):
         return _say(process_masked_views(self))
 
 
+@dataclass(kw_only=True)
+class MonocularVideo(MonocularVideoOptions):
+    """One moving camera's video of a moving scene -> a folder for nsff-data, with poses, flow, depth, motion masks."""
+
+    def main(self) -> str:
+        """Process, and print the command that trains on the result."""
+        from nf_plugins.data.processing.monocular_video import process_monocular_video
+
+        return _say(process_monocular_video(self))
+
+
 Commands = (
     Annotated[MultiviewVideo, tyro.conf.subcommand(name="multiview-video")]
     | Annotated[Rgbd, tyro.conf.subcommand(name="rgbd")]
     | Annotated[MaskedViews, tyro.conf.subcommand(name="masked-views")]
+    | Annotated[MonocularVideo, tyro.conf.subcommand(name="monocular-video")]
 )
 
 

@@ -91,7 +91,12 @@ class DynamicDataManager(VanillaDataManager[DynamicDataset]):
     def _next_batch(
         self, sampler: DynamicPixelSampler, store: ImageStore, ray_generator: RayGenerator
     ) -> tuple[RayBundle, dict[str, Tensor]]:
-        indices = sampler.sample_indices()
+        return self._batch_at(sampler.sample_indices(), store, ray_generator)
+
+    def _batch_at(
+        self, indices: Tensor, store: ImageStore, ray_generator: RayGenerator
+    ) -> tuple[RayBundle, dict[str, Tensor]]:
+        """Rays and pixels of indices ``(R, 3)``."""
         batch = {key: value.to(self.device) for key, value in store.gather(indices).items()}
         ray_bundle = ray_generator(indices.to(self.device))
         for key in self.config.ray_metadata_keys:

@@ -202,6 +202,16 @@ def area_average(image: Tensor, scale: float, size: tuple[int, int]) -> Tensor:
     )
 
 
+def area_resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Brings an image (H, W, C) to another height and width; every new pixel is the mean over the area it covers."""
+    height, width = image.shape[:2]
+    if (height, width) == size:
+        return image
+    rows = _overlaps(size[0], height, size[0] / height)
+    columns = _overlaps(size[1], width, size[1] / width)
+    return torch.einsum("ij,jkc,lk->ilc", rows, image, columns)
+
+
 def _overlaps(new_size: int, old_size: int, scale: float) -> Tensor:
     """How much of each new pixel (rows) each old pixel (columns) covers; rows sum to 1."""
     new_edges = torch.arange(new_size + 1, dtype=torch.float64) / scale

@@ -15,13 +15,20 @@ from nf_plugins.data.parallel import threaded_map
 from nf_plugins.errors import InputError
 
 # Values in [0, 1] of these keys are kept as 8 bit.
-UINT8_KEYS = ("image", "fg_mask", "mask")
+UINT8_KEYS = (
+    "image",
+    "fg_mask",
+    "mask",
+    "motion_mask",
+    "optical_flow_forward_valid",
+    "optical_flow_backward_valid",
+)
 
 
 class ImageStore:
     """Every per-pixel key of a dataset, in one flat tensor per key: one resolution and mixed ones are the same.
 
-    ``image``, ``fg_mask`` and ``mask`` are kept as uint8 (a quarter of float32), everything else as float32.
+    ``image`` and masks (``UINT8_KEYS``) are kept as uint8 (a quarter of float32), everything else as float32.
 
     Args:
         dataset: Its items are dictionaries of (H, W, C) tensors; H and W are those of ``dataset.cameras``.

@@ -80,7 +80,7 @@ LAYOUTS = (
     Layout("a dycheck capture", "dycheck-data", _has("dataset.json", "scene.json", "extra.json", "camera", "splits")),
     Layout("a Nerfies capture", None, _has("dataset.json", "scene.json", "camera")),
     Layout("DTU (NeuS/IDR) data of one static scene", "dtu-data", _is_idr),
-    Layout("LLFF data", None, _has("poses_bounds.npy")),
+    Layout("LLFF or NSFF data", "nsff-data", _has("poses_bounds.npy")),
     Layout("ZJU-MoCap data", "zju-mocap-data", _has("annots.npy")),
     Layout("EasyMocap data", "zju-mocap-data", _has("intri.yml", "extri.yml")),
     Layout("a sequence of meshes", "mesh-sequence-data", _is_mesh_sequence),

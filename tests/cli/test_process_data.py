@@ -17,7 +17,7 @@ from ball_capture import BACKDROP, LENS, write_capture, write_recording, write_v
 
 from dataparsers.nerfstudio_time import NerfstudioTimeDataParserConfig
 from dataparsers.owlii import OwliiDataParserConfig
-from nf_plugins.cli.process_data import MaskedViews, MultiviewVideo, Rgbd
+from nf_plugins.cli.process_data import MaskedViews, MonocularVideo, MultiviewVideo, Rgbd
 from nf_plugins.errors import InputError
 
 COMMAND = [sys.executable, "-c", "from nf_plugins.cli.process_data import entrypoint; entrypoint()"]
@@ -88,7 +88,7 @@ def test_a_capture_with_times_trains_with_and_without_masks(tmp_path: Path, with
     assert any(train(tmp_path / "runs", NerfstudioTimeDataParserConfig(data=scene), **losses).iterdir())
 
 
-@pytest.mark.parametrize("command", [MultiviewVideo, Rgbd, MaskedViews])
+@pytest.mark.parametrize("command", [MultiviewVideo, Rgbd, MaskedViews, MonocularVideo])
 def test_every_option_has_its_sentence(command: type):
     import inspect
 

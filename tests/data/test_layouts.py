@@ -34,7 +34,7 @@ def test_a_camera_or_a_folder_of_scenes_leads_to_the_scene(tiny_owlii_scene: Pat
         (["dataset.json", "scene.json", "camera"], None),
         (["cameras_sphere.npz", "image"], "dtu-data"),
         (["cameras.npz", "images"], "dtu-data"),
-        (["poses_bounds.npy"], None),
+        (["poses_bounds.npy"], "nsff-data"),
         (["annots.npy"], "zju-mocap-data"),
         (["intri.yml", "extri.yml"], "zju-mocap-data"),
     ],
@@ -87,7 +87,7 @@ def test_unknown_folders_give_no_hint(tmp_path: Path):
         ("dnerf/lego", "D-NeRF data"),
         ("dtu/dtu_scan24", "DTU (NeuS/IDR) data of one static scene"),
         ("nerfies/hand", "a Nerfies capture"),
-        ("llff/hand_monocular", "LLFF data"),
+        ("llff/hand_monocular", "LLFF or NSFF data"),
         ("zju/walker", "ZJU-MoCap data"),
     ],
 )

@@ -126,3 +126,60 @@ class MaskedViewsOptions:
     """Centre x y z and radius of the normalising sphere in the units of the cameras, instead of the masks' hull."""
     overwrite: bool = False
     """Replace an earlier capture in the output folder."""
+
+
+@dataclass(kw_only=True)
+class MonocularVideoOptions:
+    """One moving camera's video of a moving scene -> a folder for nsff-data, with poses, flow, depth, motion masks."""
+
+    data: Path
+    """The video, or a folder with its frames as images."""
+    output_dir: Path
+    """Folder to write; new or empty, or one that this command began with the same options and is to go on with."""
+    poses: Path | None = None
+    """LLFF's poses_bounds.npy, nerfstudio's transforms.json, a COLMAP model, or a folder with one of them; None runs
+    COLMAP, which must be installed then."""
+    pixel_convention: Literal["auto", "integer", "half"] = "auto"
+    """Ray of pixel column u with poses_bounds.npy: integer = through u - W/2, as NSFF has it; half = through
+    u + 1/2 - W/2, as COLMAP has it; auto = what scene.json beside it says, else integer. What is written is half."""
+    colmap_matching: Literal["sequential", "exhaustive"] = "sequential"
+    """Which frames COLMAP compares: neighbours, or all with all."""
+    bounds: tuple[float, float] | None = None
+    """Depth of the nearest and the farthest thing, in the poses' units; None takes those of the poses' file, or finds
+    them from its points or from flow."""
+    start_frame: int = 0
+    """First frame to take."""
+    frame_stride: int = 1
+    """Take every n-th frame."""
+    num_frames: int | None = None
+    """How many frames to take; None takes all. Around 30 work best."""
+    image_fps: float = 30.0
+    """Frames per second of a folder of images."""
+    resize_height: int = 288
+    """Height in pixels of the images to train on, width by aspect; frames that are smaller stay as they are."""
+    flow_backend: Literal["auto", "raft", "dis"] = "auto"
+    """Optical flow by torchvision's RAFT, or by OpenCV's DIS, which needs no weights; auto takes RAFT if its weights
+    can be had."""
+    flow_weights: Path | None = None
+    """State dict of torchvision's raft_large or raft_small; None takes torchvision's own, from its cache or the net."""
+    flow_long_side: int = 768
+    """Frames are brought to this many pixels along their longer side for the search of flow."""
+    depth_backend: Literal["auto", "transformers", "folder", "triangulated", "none"] = "auto"
+    """Depth by a network of the transformers package, from files, or by triangulating flow of what stands still. auto
+    takes --depth-folder if given, else the network if it can be had, else triangulates if the camera moves, else
+    leaves depth out."""
+    depth_model: str = "depth-anything/Depth-Anything-V2-Small-hf"
+    """Name or folder of a transformers depth model that gives inverse depth."""
+    depth_folder: Path | None = None
+    """Folder with a depth map per frame, called like it or one after the other: .npy, .npz, 16-bit .png or .tif."""
+    depth_kind: Literal["disparity", "metric"] = "disparity"
+    """What the files of --depth-folder hold: inverse depth of any scale and shift (larger is nearer), or depth."""
+    triangulation_span: int = 10
+    """Frames to each side that a frame's depth is triangulated with."""
+    epipolar_threshold: float | None = 1.0
+    """Pixels that flow may be off the line that a standing point moves on; None leaves motion to --motion-masks."""
+    motion_masks: Path | None = None
+    """Folder with a mask per frame, called like it or one after the other; brighter than half moves. Added to what flow
+    finds."""
+    overwrite: bool = False
+    """Make anew what an earlier run of this command made with other options in the output folder."""

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from nf_plugins.data.synthetic import photographs
+from nf_plugins.data.synthetic import monocular, photographs
 from nf_plugins.data.synthetic.cameras import swap_opengl_opencv
 from nf_plugins.data.synthetic.coloured_mesh import MovingMesh
 from nf_plugins.data.synthetic.mesh_sequence import MeshSequence, list_mesh_files
 from nf_plugins.data.synthetic.standing_ellipsoid import StandingEllipsoid
 from nf_plugins.data.synthetic.synth_options import OPTIONS_OF_LATER_RELEASES, SynthOptions, check_options
+from nf_plugins.data.synthetic.travelling_ball import TravellingBall
 from nf_plugins.data.writers.dnerf_writer import write_dnerf_scene
 from nf_plugins.data.writers.idr_writer import write_idr_scene
+from nf_plugins.data.writers.nsff_writer import write_nsff_scene
 from nf_plugins.data.writers.owlii_writer import OwliiCamera, write_owlii_scene
 from nf_plugins.data.writers.scene_folder import check_target, read_request, remove_abandoned
 from nf_plugins.data.writers.zju_writer import ZjuCamera, write_zju_scene
@@ -29,6 +31,7 @@ DATAPARSER_OF_LAYOUT = {
     "dnerf": "dnerf-rgba-data",
     "zju": "zju-mocap-data",
     "dtu": "dtu-data",
+    "nsff": "nsff-data",
 }
 
 
@@ -46,6 +49,8 @@ def scene_request(options: SynthOptions, files: list[Path]) -> dict[str, Any]:
 def _open_source(options: SynthOptions, files: list[Path], say: Any) -> MovingMesh:
     if not files and options.subject == "ellipsoid":
         return StandingEllipsoid()
+    if not files and options.layout == "nsff":
+        return TravellingBall(options.num_frames)
     if not files:
         from nf_plugins.data.synthetic.articulated_figure import ArticulatedFigure
 
@@ -143,7 +148,24 @@ def _write_dtu(options: SynthOptions, source: MovingMesh, request: dict[str, Any
     )
 
 
-WRITERS = {"owlii": _write_owlii, "dnerf": _write_dnerf, "zju": _write_zju, "dtu": _write_dtu}
+def _write_nsff(options: SynthOptions, source: MovingMesh, request: dict[str, Any], say: Any, track: Any) -> None:
+    write_nsff_scene(
+        options.output_dir,
+        monocular.nsff_frames(options, source, track),
+        focal=monocular.nsff_intrinsics(options).fx,
+        held_out_poses=monocular.held_out_cameras(options),
+        request=request,
+        overwrite=options.overwrite,
+    )
+
+
+WRITERS = {
+    "owlii": _write_owlii,
+    "dnerf": _write_dnerf,
+    "zju": _write_zju,
+    "dtu": _write_dtu,
+    "nsff": _write_nsff,
+}
 
 
 def generate_scene(options: SynthOptions) -> Path:
@@ -211,6 +233,11 @@ def scene_summary(options: SynthOptions) -> str:
             f"{options.num_views} views of a subject that stands still (image/ mask/ cameras_sphere.npz), true surface "
             "in mesh/"
         )
+    elif options.layout == "nsff":
+        content = (
+            f"{options.num_frames} frames of one moving camera, {options.num_held_out_cameras} held-out cameras in "
+            "mv_images/, exact disp/, flow_i1/ and motion_masks/"
+        )
     else:
         content = (
             f"{options.num_frames} frames, training cameras Camera_B1 ... Camera_B{cameras}, held-out "
@@ -218,5 +245,5 @@ def scene_summary(options: SynthOptions) -> str:
             "vertices/ (metres)"
         )
     dataparser = DATAPARSER_OF_LAYOUT[options.layout]
-    method = "idr" if options.layout == "dtu" else "resfields-tnerf"
+    method = {"dtu": "idr", "nsff": "nsff"}.get(options.layout, "resfields-tnerf")
     return f"{folder}: {content}.\nTrain on it: ns-train {method} --data {folder}{model_flags} {dataparser}{data_flags}"

@@ -19,6 +19,8 @@ OPTIONS_OF_LATER_RELEASES = (
     "subject",
     "still_frame",
     "num_views",
+    "num_held_out_cameras",
+    "camera_travel",
 )
 """Options that a scene of an earlier release did not have: at their defaults they are left out of the request, so that
 such a scene is still recognised."""
@@ -30,11 +32,13 @@ class SynthOptions:
 
     output_dir: Path = Path("data/demo")
     """Folder of the scene; must be new or empty, or hold the very same scene (then nothing is done)."""
-    layout: Literal["owlii", "dnerf", "zju", "dtu"] = "owlii"
+    layout: Literal["owlii", "dnerf", "zju", "dtu", "nsff"] = "owlii"
     """On-disk layout: owlii = several synchronised cameras, dnerf = one jumping camera with RGBA images, zju = several
-    synchronised standing cameras in ZJU-MoCap's files, dtu = views of a subject that stands still in IDR's files."""
+    synchronised standing cameras in ZJU-MoCap's files, dtu = views of a subject that stands still in IDR's files, nsff
+    = a monocular video in NSFF's files, of a subject in a room, with exact depth and optical flow."""
     mesh_sequence: Path | None = None
-    """Folder with one .obj, .ply or .off file per frame, taken in order of name; without it the built-in dancer."""
+    """Folder with one .obj, .ply or .off file per frame, taken in order of name; without it the built-in dancer, or
+    with --layout nsff a ball that travels and spins."""
     up_axis: Literal["x", "y", "z"] = "y"
     """Axis of the mesh sequence that points up; the built-in dancer stands along z."""
     num_frames: int = 20
@@ -56,8 +60,12 @@ class SynthOptions:
     """DTU layout: number of views, from all sides but below."""
     num_eval_views: int = 12
     """D-NeRF layout: number of images in each of the val and test splits."""
+    num_held_out_cameras: int = 3
+    """NSFF layout: number of standing cameras that no training image comes from, in mv_images/ at all times."""
+    camera_travel: float = 1.2
+    """NSFF layout: how far the camera moves sideways during the video; the subject fits the unit sphere."""
     resolution: int = 128
-    """Width and height of the images, pixels."""
+    """Width and height of the images, pixels; NSFF layout: the height, of which the width is 4/3."""
     supersampling: int = 2
     """Colours (and the alpha of the dnerf layout) are the mean of n x n rays per pixel."""
     field_of_view: float = 35.0
@@ -94,6 +102,8 @@ LIMITS = {
     "still_frame": (0, 10_000, "0 is the first"),
     "num_views": (2, 10_000, "12 to 64 are usual"),
     "num_eval_views": (1, 10_000, "10 to 20 are usual"),
+    "num_held_out_cameras": (0, 99, "3 to 12 are usual"),
+    "camera_travel": (0.01, 4.0, "a third of --camera-distance is usual"),
     "resolution": (8, 8192, "100 to 800 are usual"),
     "supersampling": (1, 16, "2 is usual"),
     "field_of_view": (1.0, 150.0, "30 to 60 degrees are usual"),
@@ -123,6 +133,7 @@ def check_options(options: SynthOptions) -> None:
             options, ("camera_sway", "depth_convention", "rgbd"), f"applies to --layout owlii, not to {options.layout}."
         )
     _check_still_subject(options)
+    _check_monocular(options)
     if not options.rgbd:
         _require_default(options, ("depth_noise", "edge_dropout", "grazing_angle"), "applies to --rgbd; add it.")
 
@@ -141,6 +152,16 @@ def _check_still_subject(options: SynthOptions) -> None:
         raise InputError(
             f"--still-frame {options.still_frame}: the dance has --num-frames {options.num_frames}; expected at most "
             f"{options.num_frames - 1}."
+        )
+
+
+def _check_monocular(options: SynthOptions) -> None:
+    if options.layout != "nsff":
+        why = f"applies to --layout nsff, not to {options.layout}."
+        _require_default(options, ("num_held_out_cameras", "camera_travel"), why)
+    elif options.num_frames < 3:
+        raise InputError(
+            f"--num-frames {options.num_frames}: NSFF's flow needs a frame with two neighbours, at least 3."
         )
 
 

@@ -1,0 +1,115 @@
+"""The frame that the scene of a monocular video is brought into, and whether normalised device coordinates suit it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from nerfstudio.utils.rich_utils import CONSOLE
+from numpy.typing import NDArray
+
+from nf_plugins.data.scene_frame import SceneFrame
+from nf_plugins.data.transforms_json import Lens
+from nf_plugins.errors import InputError
+from nf_plugins.model_components.ndc import LEAST_SLOPE
+
+Space = Literal["ndc", "contracted"]
+NEAR_BOUND_PERCENTILE = 5
+LEAST_BASELINE = 1e-3
+"""Cameras that move by less, as a part of the nearest depth, stand still for all purposes."""
+
+
+def scene_frame(
+    camera_to_worlds: NDArray[np.float64], bounds: NDArray[np.float64], space: Space, bd_factor: float
+) -> SceneFrame:
+    """The frame in which the average pose is the identity (as LLFF's loader centres poses).
+
+    "ndc": scaled so that nearly everything lies behind a near plane at distance 1. "contracted": so that half of the
+    range of disparity between the median bounds lies within distance 1, where a contraction leaves space as it is.
+
+    Args:
+        camera_to_worlds: (N, 3, 4), OpenGL axes, world units.
+        bounds: (N, 2), near and far depth, world units.
+        space: Coordinates of the model.
+        bd_factor: With "ndc" the 5th percentile of the near bounds comes to lie at 1 / ``bd_factor``.
+    """
+    average = average_pose(camera_to_worlds)
+    if space == "ndc":
+        scale = 1 / (bd_factor * np.percentile(bounds[:, 0], NEAR_BOUND_PERCENTILE))
+    else:
+        scale = float((1 / np.median(bounds, axis=0)).mean())
+    return SceneFrame(average[:, :3].T, -average[:, :3].T @ average[:, 3], float(scale))
+
+
+def average_pose(camera_to_worlds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The pose (3, 4) in the middle of poses (N, 3, 4): their mean centre, summed viewing and summed up axes."""
+    back = _unit(camera_to_worlds[:, :, 2].sum(axis=0))
+    right = _unit(np.asarray(np.cross(camera_to_worlds[:, :, 1].sum(axis=0), back), dtype=np.float64))
+    centre = camera_to_worlds[:, :, 3].mean(axis=0)
+    return np.stack([right, np.cross(back, right), back, centre], axis=-1)
+
+
+def require_forward_facing(camera_to_worlds: NDArray[np.float64], lens: Lens, source: Path) -> None:
+    """Every pixel of every camera (N, 3, 4), scene units, looks along -z, as normalised device coordinates need it.
+
+    Raises:
+        InputError: A corner of an image looks sideways or backwards.
+    """
+    slopes = -(_corner_rays(lens) @ camera_to_worlds[:, 2, :3].T)  # corners, cameras
+    worst = int(np.argmin(slopes.min(axis=0)))
+    if slopes.min() < LEAST_SLOPE:
+        angle = np.rad2deg(np.arccos(np.clip(slopes[:, worst].min(), -1, 1)))
+        raise InputError(
+            f"Camera {worst} of the selected ones of {source} has a pixel that looks {angle:.0f} degrees away from the "
+            "average viewing direction, expected less than 90: this video does not face one way. Select fewer frames "
+            "that do (--start-frame, --end-frame), or use --space contracted with a method that can, which the nsff "
+            "methods cannot."
+        )
+
+
+def warn_of_standing_camera(camera_to_worlds: NDArray[np.float64], bounds: NDArray[np.float64], source: Path) -> None:
+    """Says so when the cameras (N, 3, 4) hardly move: then nothing but given depth tells how far away things are."""
+    centres = camera_to_worlds[:, :, 3]
+    baseline = np.linalg.norm(centres - centres.mean(axis=0), axis=1).max()
+    if baseline < LEAST_BASELINE * np.median(bounds[:, 0]):
+        CONSOLE.print(
+            f"[yellow]The camera of {source} moves by {baseline:.2g} at a nearest depth of "
+            f"{np.median(bounds[:, 0]):.2g}: it turns on the spot or stands still, so shape comes from disp/ alone.",
+            soft_wrap=True,
+        )
+
+
+def scene_box(
+    frame: SceneFrame,
+    camera_to_worlds: NDArray[np.float64],
+    bounds: NDArray[np.float64],
+    lens: Lens,
+    space: Space,
+) -> NDArray[np.float64]:
+    """The box (2, 3), scene units: around what all cameras see between near and far, or [-1, 1]^3 for a contraction."""
+    if space == "contracted":
+        return np.array([[-1.0] * 3, [1.0] * 3])
+    rays = _corner_rays(lens)
+    poses = frame.poses(camera_to_worlds)
+    rays = rays / -rays[:, 2:]
+    directions = np.einsum("nij,cj->nci", poses[:, :, :3], rays)
+    depths = frame.scale * bounds
+    points = poses[:, None, None, :, 3] + depths[:, :, None, None] * directions[:, None]
+    points = points.reshape(-1, 3)
+    return np.stack([points.min(axis=0), points.max(axis=0)])
+
+
+def _corner_rays(lens: Lens) -> NDArray[np.float64]:
+    """Unit directions (4, 3) of the image's corners, OpenGL camera axes."""
+    x = (np.array([0.0, lens.width, 0.0, lens.width]) - lens.cx) / lens.fx
+    y = (np.array([0.0, 0.0, lens.height, lens.height]) - lens.cy) / lens.fy
+    rays = np.stack([x, -y, -np.ones(4)], axis=-1)
+    return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+
+
+def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    length = np.linalg.norm(vector)
+    if length < 1e-9:
+        raise InputError("The cameras look in opposite directions, expected a video that faces one way.")
+    return vector / length

@@ -1,0 +1,234 @@
+"""What a run on a monocular video will do: everything that is checked and chosen before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from nf_plugins.data.parallel import threaded_map
+from nf_plugins.data.processing.centred_pinhole import common_pinhole
+from nf_plugins.data.processing.frame_depth import (
+    DEPTH_SUFFIXES,
+    EXPECTED,
+    DepthNetwork,
+    find_frame_files,
+    load_depth_network,
+    read_depth_file,
+)
+from nf_plugins.data.processing.frame_sources import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    FrameSource,
+    open_source,
+    read_frames,
+)
+from nf_plugins.data.processing.monocular_cameras import FrameCameras
+from nf_plugins.data.processing.monocular_scene import positions_differ
+from nf_plugins.data.processing.optical_flow import FlowEstimator
+from nf_plugins.data.processing.options import MonocularVideoOptions
+from nf_plugins.data.processing.stage_log import Stage, StageLog, fingerprint_array, fingerprint_files
+from nf_plugins.data.transforms_json import Lens
+from nf_plugins.data.validation import read_image_headers
+from nf_plugins.data.video_clip import ClipSelection
+from nf_plugins.errors import InputError
+
+LEAST_FRAMES = 3
+SHAPE_TOLERANCE = 0.03
+"""By which the proportions of a mask or depth map may differ; a network's own size is often rounded."""
+COLMAP_FOLDER = "colmap"
+TURNING_CAMERA = (
+    "The camera is at one place in all frames: it only turns, or stands. Depth cannot be triangulated then, and views "
+    "from other places cannot be learnt from its video."
+)
+DepthBackend = Literal["transformers", "folder", "triangulated", "none"]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The frames, and the files that go with them."""
+
+    source: FrameSource
+    indices: list[int]
+    """Chosen frames."""
+    size: tuple[int, int]
+    """Height and width of the frames."""
+    mask_files: list[Path] | None
+    depth_files: list[Path] | None
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """What determines the chosen frames."""
+        return {
+            "data": str(self.source.path),
+            "files": fingerprint_files(self.source.files or (self.source.path,)),
+            "frames": [self.indices[0], self.indices[-1], len(self.indices)],
+        }
+
+
+@dataclass(frozen=True)
+class DepthChoice:
+    """Where depth comes from."""
+
+    backend: DepthBackend
+    network: DepthNetwork | None = None
+
+
+def check_options(options: MonocularVideoOptions) -> None:
+    """Raises InputError for options that contradict each other or make no sense."""
+    if options.resize_height < 16:
+        raise InputError(f"--resize-height is {options.resize_height}, expected at least 16 pixels.")
+    if options.flow_long_side < 64:
+        raise InputError(f"--flow-long-side is {options.flow_long_side}, expected at least 64 pixels.")
+    if options.triangulation_span < 1:
+        raise InputError(f"--triangulation-span is {options.triangulation_span}, expected at least 1 frame.")
+    if not options.image_fps > 0:
+        raise InputError(f"--image-fps is {options.image_fps:g}, expected more than 0.")
+    if options.epipolar_threshold is None and options.motion_masks is None:
+        raise InputError(
+            "--epipolar-threshold None leaves motion to --motion-masks, which is not given, expected one of them."
+        )
+    if options.epipolar_threshold is not None and not options.epipolar_threshold > 0:
+        raise InputError(f"--epipolar-threshold is {options.epipolar_threshold:g}, expected more than 0 pixels.")
+    if options.bounds is not None and not 0 < options.bounds[0] < options.bounds[1] < np.inf:
+        raise InputError(f"--bounds is {options.bounds}, expected 0 < near < far.")
+    if options.depth_backend == "folder" and options.depth_folder is None:
+        raise InputError("--depth-backend folder reads --depth-folder, which is not given.")
+    if options.depth_folder is not None and options.depth_backend not in ("auto", "folder"):
+        raise InputError(
+            f"--depth-folder is given with --depth-backend {options.depth_backend}, expected folder: leave one out."
+        )
+
+
+def look_at(options: MonocularVideoOptions) -> Recording:
+    """The recording with its masks and depth maps, checked.
+
+    Raises:
+        InputError: Something is missing or damaged, or there are fewer than three frames.
+    """
+    path = options.data
+    if not path.exists():
+        raise InputError(f"--data {path} does not exist, expected a video ({', '.join(VIDEO_SUFFIXES)}) or a folder.")
+    source = open_source(path, options.image_fps)
+    selection = ClipSelection(options.start_frame, options.num_frames, options.frame_stride)
+    selection.check()
+    indices = list(selection.indices(len(source), path)) if len(source) >= LEAST_FRAMES else []
+    if len(indices) < LEAST_FRAMES:
+        raise InputError(
+            f"{path} holds {len(source)} frames, {len(indices) or len(source)} of them chosen, expected at least "
+            f"{LEAST_FRAMES}: scene flow joins a frame with the one before and the one after. Record or choose more; "
+            "around 30 work best."
+        )
+    first = next(read_frames(source, indices[:1]))
+    names = [source.files[index].name if source.files else "" for index in indices]
+    find = partial(find_frame_files, names=names, total=len(source), places=indices)
+    masks = depths = None
+    if options.motion_masks is not None:
+        masks = find(options.motion_masks, suffixes=IMAGE_SUFFIXES, expected="a mask per frame")
+    if options.depth_folder is not None:
+        depths = find(options.depth_folder, suffixes=DEPTH_SUFFIXES, expected=EXPECTED)
+    size = (first.shape[0], first.shape[1])
+    for file, header in zip(masks or (), read_image_headers(masks or (), "Checking masks"), strict=True):
+        _require_shape(file, (header.height, header.width), size)
+    for file, values in zip(depths or (), threaded_map(read_depth_file, depths or (), "Checking depth"), strict=True):
+        _require_shape(file, (values.shape[0], values.shape[1]), size)
+    return Recording(source, indices, size, masks, depths)
+
+
+def _require_shape(file: Path, size: tuple[int, int], frame_size: tuple[int, int]) -> None:
+    """Raises InputError where a file that belongs to a frame is of another shape."""
+    if abs((size[1] / size[0]) / (frame_size[1] / frame_size[0]) - 1) > SHAPE_TOLERANCE:
+        raise InputError(
+            f"{file} is {size[1]}x{size[0]} pixels, but the frames are {frame_size[1]}x{frame_size[0]}, expected the "
+            "same shape (any size): make it of the frames as they are."
+        )
+
+
+def check_cameras(options: MonocularVideoOptions, cameras: FrameCameras) -> Lens:
+    """The pinhole that all frames are brought to.
+
+    Raises:
+        InputError: There is none, or the camera stays at one place and what was asked for needs another.
+    """
+    target = common_pinhole(cameras.lenses, str(options.poses or options.output_dir / COLMAP_FOLDER))
+    if positions_differ(cameras.camera_to_worlds):
+        return target
+    if options.depth_backend == "triangulated":
+        raise InputError(
+            f"{TURNING_CAMERA} Expected a camera that moves: give depth with --depth-folder, or --depth-backend none."
+        )
+    if options.bounds is None and cameras.bounds is None and cameras.points is None:
+        raise InputError(
+            f"{TURNING_CAMERA} Nor can it be told how near and far things are, expected --bounds NEAR FAR."
+        )
+    return target
+
+
+def choose_depth(options: MonocularVideoOptions, log: StageLog) -> DepthChoice:
+    """Where depth is to come from; auto stays with what an earlier run that is gone on with began.
+
+    Raises:
+        InputError: The network is asked for and cannot be had.
+    """
+    if options.depth_folder is not None:
+        return DepthChoice("folder")
+    if options.depth_backend not in ("auto", "transformers"):
+        return DepthChoice(options.depth_backend)
+    earlier = None if options.overwrite else (log.made_with("depth") or {}).get("backend")
+    if options.depth_backend == "auto" and earlier == "triangulated":
+        return DepthChoice("triangulated")
+    try:
+        return DepthChoice("transformers", load_depth_network(options.depth_model))
+    except InputError as error:
+        if options.depth_backend == "transformers" or earlier == "transformers":
+            raise
+        CONSOLE.print(f"[yellow]No depth by a network. {error}", soft_wrap=True, highlight=False)
+        return DepthChoice("triangulated")
+
+
+def plan_stages(
+    options: MonocularVideoOptions,
+    recording: Recording,
+    cameras: FrameCameras | None,
+    estimator: FlowEstimator,
+    backend: DepthBackend,
+) -> dict[str, Stage]:
+    """What determines the files of each stage.
+
+    Args:
+        options: Of the run.
+        recording: The frames.
+        cameras: None where COLMAP is to find them.
+        estimator: Of flow.
+        backend: Of depth.
+    """
+    planned: dict[str, Stage] = {}
+    lenses = poses = "colmap"
+    if cameras is None:
+        made_with = {**recording.made_with, "colmap_matching": options.colmap_matching}
+        planned["colmap"] = Stage(made_with, (COLMAP_FOLDER,))
+    else:
+        numbers = [[lens.fx, lens.fy, lens.cx, lens.cy, *lens.distortion, lens.fisheye] for lens in cameras.lenses]
+        lenses = fingerprint_array(np.array(numbers, dtype=np.float64))
+        poses = fingerprint_array(cameras.camera_to_worlds)
+    frames = {**recording.made_with, "resize_height": options.resize_height, "lenses": lenses}
+    planned["frames"] = Stage(frames, ("images", "images_*"), tuple(planned))
+    flow = {"backend": estimator.name, "weights": estimator.weights, "flow_long_side": options.flow_long_side}
+    planned["flow"] = Stage(flow, ("flow_i1",), ("frames",))
+    given = None if recording.mask_files is None else fingerprint_files(recording.mask_files)
+    masks = {"epipolar_threshold": options.epipolar_threshold, "motion_masks": given, "poses": poses}
+    planned["motion_masks"] = Stage(masks, ("motion_masks",), ("flow",))
+    depth: dict[str, Any] = {"backend": backend}
+    if backend == "transformers":
+        depth["depth_model"] = options.depth_model
+    elif backend == "folder":
+        depth |= {"files": fingerprint_files(recording.depth_files or ()), "depth_kind": options.depth_kind}
+    elif backend == "triangulated":
+        depth["triangulation_span"] = options.triangulation_span
+    before = "motion_masks" if backend == "triangulated" else "frames"
+    planned["depth"] = Stage(depth, ("disp",), (before,))
+    return planned

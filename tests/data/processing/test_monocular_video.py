@@ -1,0 +1,421 @@
+"""A camera that walks past a slanted, textured wall with a square that moves before it, from frames to a folder."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nf_plugins.data.monocular_video import PixelConvention
+from nf_plugins.data.optical_flow_files import read_flow, write_flow
+from nf_plugins.data.poses_bounds import PosesBounds, read_poses_bounds, write_poses_bounds
+from nf_plugins.data.processing import monocular_video as command
+from nf_plugins.data.processing import optical_flow
+from nf_plugins.data.processing.frame_sources import FrameSource, open_source
+from nf_plugins.data.processing.monocular_cameras import read_frame_cameras
+from nf_plugins.data.processing.monocular_scene import MonocularScene
+from nf_plugins.data.processing.monocular_video import process_monocular_video
+from nf_plugins.data.processing.options import MonocularVideoOptions
+from nf_plugins.data.transforms_json import Lens
+from nf_plugins.data.writers.nsff_files import NsffFolder
+from nf_plugins.errors import InputError
+
+HEIGHT, WIDTH, FOCAL = 72, 96, 90.0
+FRAMES = 5
+SLOPE = np.array([0.03, 0.02, 0.25])
+"""Inverse depth of the wall, in the coordinates of a camera at the origin, is SLOPE . (x / z, y / z, 1)."""
+SQUARE_DEPTH = 2.5
+CENTRES = np.array([[0.12 * frame, 0.02 * frame, 0.0] for frame in range(FRAMES)])
+
+
+def rays() -> np.ndarray:
+    columns, rows = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
+    return np.stack([(columns - WIDTH / 2) / FOCAL, (rows - HEIGHT / 2) / FOCAL, np.ones_like(columns)], axis=-1)
+
+
+def wall_depth(centre: np.ndarray) -> np.ndarray:
+    """z (H, W): the wall is SLOPE . point = 1."""
+    return (1 - SLOPE @ centre) / (rays() @ SLOPE)
+
+
+def texture(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    waves = [
+        np.sin(9 * u + 3 * np.sin(4 * v)),
+        np.sin(11 * v + 2 * np.sin(5 * u)),
+        np.sin(7 * (u + v)) * np.cos(13 * u),
+    ]
+    return np.stack(waves, axis=-1)
+
+
+def frame_of(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image (H, W, 3) and where the square is (H, W)."""
+    centre = CENTRES[number]
+    point = rays() * wall_depth(centre)[..., None] + centre
+    image = texture(point[..., 0], point[..., 1])
+    near = rays() * SQUARE_DEPTH + centre
+    u, v = near[..., 0] - 0.25 * CENTRES[number, 0], near[..., 1] + 0.25 - 0.14 * number
+    square = (np.abs(u) < 0.28) & (np.abs(v) < 0.28)
+    image = np.where(square[..., None], texture(1.7 * u + 2, 1.7 * v), image)
+    return np.round(127.5 + 110 * image).astype(np.uint8), square
+
+
+def opengl_poses(centres: np.ndarray) -> np.ndarray:
+    poses = np.tile(np.eye(4)[:3], (len(centres), 1, 1))
+    poses[:, :, 1:3] *= -1
+    poses[:, :, 3] = centres
+    return poses
+
+
+def write_poses(path: Path, centres: np.ndarray = CENTRES) -> Path:
+    bounds = np.tile([2.0, 6.0], (len(centres), 1))
+    write_poses_bounds(path, PosesBounds(opengl_poses(centres), bounds, HEIGHT, WIDTH, FOCAL))
+    return path
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read-only: frames/frame_{1..5}.png, squares/ with masks, poses_bounds.npy."""
+    folder = tmp_path_factory.mktemp("walk")
+    for name in ("frames", "squares"):
+        (folder / name).mkdir()
+    for number in range(FRAMES):
+        image, square = frame_of(number)
+        Image.fromarray(image).save(folder / "frames" / f"frame_{number + 1}.png")
+        Image.fromarray(255 * square.astype(np.uint8)).save(folder / "squares" / f"frame_{number + 1}.png")
+    write_poses(folder / "poses_bounds.npy")
+    return folder
+
+
+def options_for(recording: Path, output: Path, **given: Any) -> MonocularVideoOptions:
+    usual: dict[str, Any] = {
+        "data": recording / "frames",
+        "poses": recording / "poses_bounds.npy",
+        "output_dir": output,
+        "pixel_convention": "half",
+        "resize_height": 48,
+        "flow_backend": "dis",
+        "flow_long_side": 128,
+        "depth_backend": "triangulated",
+    }
+    return MonocularVideoOptions(**{**usual, **given})
+
+
+@pytest.fixture(scope="module")
+def processed(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read-only: the folder that the command makes of the recording."""
+    folder = tmp_path_factory.mktemp("processed") / "out"
+    words = shlex.split(process_monocular_video(options_for(recording, folder)))
+    assert words == ["ns-train", "nsff", "--data", str(folder), "nsff-data"]
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One picture, that of ``processed``, is enough."""
+    monkeypatch.setattr("nf_plugins.data.processing.monocular_report.draw_preview", lambda scene, report: None)
+
+
+def test_the_layout_is_nsffs(processed: Path):
+    files = {path.relative_to(processed).as_posix() for path in processed.rglob("*") if path.is_file()}
+    expected = {"poses_bounds.npy", "scene.json", "process_data.json", "report.json", "preview.png"}
+    for number in range(FRAMES):
+        expected |= {f"images/{number:05d}.png", f"images_64x48/{number:05d}.png", f"disp/{number:05d}.npy"}
+        expected |= {f"motion_masks/{number:05d}.png"}
+    expected |= {f"flow_i1/{number:05d}_fwd.npz" for number in range(FRAMES - 1)}
+    expected |= {f"flow_i1/{number:05d}_bwd.npz" for number in range(1, FRAMES)}
+    assert files == expected
+    cameras = read_poses_bounds(processed / "poses_bounds.npy")
+    np.testing.assert_allclose(cameras.camera_to_worlds, opengl_poses(CENTRES), atol=1e-12)
+    assert (cameras.height, cameras.width, cameras.focal) == (HEIGHT, WIDTH, FOCAL)
+    np.testing.assert_array_equal(cameras.bounds[:, 1], 6)
+
+
+def test_flow_depth_and_masks_agree_with_the_truth(processed: Path):
+    scale = 48 / HEIGHT
+    number = 2
+    _, square = frame_of(number)
+    small = np.asarray(Image.fromarray(square).resize((64, 48))) > 0
+    flow, valid = read_flow(processed / "flow_i1" / f"{number:05d}_fwd.npz")
+    step = CENTRES[number + 1] - CENTRES[number]
+    depth = np.asarray(Image.fromarray(wall_depth(CENTRES[number]).astype(np.float32)).resize((64, 48)))
+    truth = -scale * FOCAL * step[:2] / depth[..., None]
+    mask = np.asarray(Image.open(processed / "motion_masks" / f"{number:05d}.png")) > 0
+    wall = ~mask & valid
+    wall[:4] = wall[-4:] = wall[:, :4] = wall[:, -4:] = False
+    assert wall.mean() > 0.4
+    assert np.linalg.norm(flow - truth, axis=-1)[wall].mean() < 0.25
+    # The square leaves its epipolar lines, what is far from it does not.
+    assert mask[small].mean() > 0.8
+    assert mask.mean() < 0.45
+    disparity = np.load(processed / "disp" / f"{number:05d}.npy")
+    known = np.isfinite(disparity)
+    assert disparity.dtype == np.float32 and not known[mask].any() and known[wall].mean() > 0.9
+    assert np.median(np.abs(disparity * depth - 1)[wall & known]) < 0.08
+
+
+def test_the_report_counts(processed: Path):
+    report = json.loads((processed / "report.json").read_text())
+    assert report["registered_frames"] == FRAMES and report["size"] == [48, 64]
+    assert 0.03 < report["mask_ratio"]["mean"] < 0.45
+    assert len(report["per_frame"]["cycle_valid_ratio_forward"]) == FRAMES - 1
+    assert report["cycle_valid_ratio"]["backward"]["mean"] > 0.7
+    assert report["flow"] == "dis" and report["depth"]["source"] == "triangulated"
+    assert report["bounds"] == {"source": "the poses' file", "near": 2.0, "far": 6.0}
+    assert Image.open(processed / "preview.png").size[0] > 500
+    stages = json.loads((processed / "process_data.json").read_text())["stages"]
+    assert list(stages) == ["frames", "flow", "motion_masks", "depth"]
+    assert all(stage["finished"] for stage in stages.values())
+
+
+def test_a_stopped_run_is_gone_on_with_and_other_options_are_refused(recording: Path, tmp_path: Path):
+    options = options_for(recording, tmp_path / "out", num_frames=3, depth_backend="none")
+    process_monocular_video(options)
+    flows = tmp_path / "out" / "flow_i1"
+    lost, kept = flows / "00001_fwd.npz", flows / "00000_fwd.npz"
+    before, content = kept.stat().st_mtime_ns, read_flow(lost).flow
+    lost.unlink()
+    process_monocular_video(options)
+    assert kept.stat().st_mtime_ns == before
+    np.testing.assert_array_equal(read_flow(lost).flow, content)
+    other = options_for(recording, tmp_path / "out", num_frames=3, depth_backend="none", epipolar_threshold=2.0)
+    with pytest.raises(InputError, match=r"holds motion_masks made with another epipolar_threshold \(1.0, now 2.0\)"):
+        process_monocular_video(other)
+    other.overwrite = True
+    mask = tmp_path / "out" / "motion_masks" / "00001.png"
+    mask_before = mask.stat().st_mtime_ns
+    process_monocular_video(other)
+    assert kept.stat().st_mtime_ns == before and mask.stat().st_mtime_ns != mask_before
+
+
+def test_given_masks_and_depth_are_brought_in(recording: Path, tmp_path: Path):
+    (tmp_path / "depth").mkdir()
+    for number in range(FRAMES):
+        depth = wall_depth(CENTRES[number]).astype(np.float32)
+        depth[10:14, 10:14] = 0  # unknown
+        np.save(tmp_path / "depth" / f"{number}.npy", depth)
+    options = options_for(
+        recording,
+        tmp_path / "out",
+        depth_backend="auto",
+        depth_folder=tmp_path / "depth",
+        depth_kind="metric",
+        motion_masks=recording / "squares",
+        epipolar_threshold=None,
+        num_frames=3,
+        start_frame=1,
+    )
+    process_monocular_video(options)
+    disparity = np.load(tmp_path / "out" / "disp" / "00000.npy")
+    truth = np.asarray(Image.fromarray((1 / wall_depth(CENTRES[1])).astype(np.float32)).resize((64, 48)))
+    known = np.isfinite(disparity)
+    assert not known[7:9, 7:9].any() and (~known).sum() <= 25
+    np.testing.assert_allclose(disparity[known], truth[known], rtol=0.03)
+    mask = np.asarray(Image.open(tmp_path / "out" / "motion_masks" / "00000.png")) > 0
+    square = np.asarray(Image.fromarray(frame_of(1)[1]).resize((64, 48))) > 0
+    assert mask[square].all() and mask.sum() < 2 * square.sum() + 200
+    np.testing.assert_allclose(
+        read_poses_bounds(tmp_path / "out" / "poses_bounds.npy").camera_to_worlds[0, :, 3], CENTRES[1], atol=1e-12
+    )
+
+
+def test_bad_input_is_refused_before_anything_is_written(recording: Path, tmp_path: Path):
+    output = tmp_path / "out"
+
+    def refuse(match: str, **given: Any) -> None:
+        with pytest.raises(InputError, match=match):
+            process_monocular_video(options_for(recording, output, **given))
+        assert not output.exists()
+
+    two = tmp_path / "two"
+    two.mkdir()
+    for number in range(2):
+        Image.fromarray(frame_of(number)[0]).save(two / f"{number}.png")
+    refuse("holds 2 frames, 2 of them chosen, expected at least 3", data=two)
+    refuse("holds 5 frames, 2 of them chosen, expected at least 3", num_frames=2)
+    few = write_poses(tmp_path / "few.npy", CENTRES[:4])
+    refuse("has 4 cameras, but .* has 5 frames, of which 3 are chosen", poses=few, num_frames=3)
+    still = write_poses(tmp_path / "still.npy", np.zeros((FRAMES, 3)))
+    refuse("at one place in all frames.*Depth cannot be triangulated", poses=still)
+    refuse("expected one of them", epipolar_threshold=None)
+    constant = tmp_path / "constant"
+    constant.mkdir()
+    for number in range(FRAMES):
+        np.save(constant / f"{number}.npy", np.ones((4, 4)))
+    refuse("is the same everywhere", depth_folder=constant, depth_backend="folder")
+    output.mkdir()
+    (output / "mine.txt").write_text("keep")
+    with pytest.raises(InputError, match="was not written by this command"):
+        process_monocular_video(options_for(recording, output))
+
+
+def test_a_turning_camera_is_said_to_turn(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # no depth network, wherever this runs
+    still = write_poses(tmp_path / "still.npy", np.zeros((FRAMES, 3)))
+    line = process_monocular_video(options_for(recording, tmp_path / "out", poses=still, depth_backend="auto"))
+    # The method refuses to train with a depth loss and no depth.
+    assert shlex.split(line)[-3:] == ["--pipeline.model.loss-coefficients.depth", "0", "nsff-data"]
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["depth"]["source"] == "none" and not (tmp_path / "out" / "disp").exists()
+    # These poses are wrong: the camera did move, so all of the picture seems to.
+    assert any("at one place in all frames" in message for message in report["warnings"])
+    assert any("white everywhere" in message for message in report["warnings"])
+    assert "train without its loss" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_pixel_convention_of_poses_is_that_of_the_dataparser(tmp_path: Path):
+    file = write_poses(tmp_path / "poses_bounds.npy")
+    source = FrameSource(tmp_path, np.arange(float(FRAMES)))
+
+    def principal_point(convention: PixelConvention) -> float:
+        cameras = read_frame_cameras(file, source, list(range(FRAMES)), (HEIGHT, WIDTH), convention=convention)
+        return cameras.lenses[0].cx - WIDTH / 2
+
+    assert [principal_point(name) for name in ("auto", "integer", "half")] == [0.5, 0.5, 0]
+    (tmp_path / "scene.json").write_text('{"pixel_convention": "half"}')
+    assert [principal_point(name) for name in ("auto", "integer")] == [0, 0.5]
+
+
+def test_a_stretch_with_cameras_is_told_in_frames_of_the_recording(recording: Path, tmp_path: Path):
+    lens = {"fl_x": FOCAL, "fl_y": FOCAL, "cx": WIDTH / 2, "cy": HEIGHT / 2, "w": WIDTH, "h": HEIGHT}
+    frames = [
+        {
+            "file_path": str(recording / "frames" / f"frame_{number + 1}.png"),
+            "transform_matrix": [*pose.tolist(), [0, 0, 0, 1]],
+        }
+        for number, pose in enumerate(opengl_poses(CENTRES))
+        if number != 1
+    ]
+    file = tmp_path / "transforms.json"
+    file.write_text(json.dumps({**lens, "frames": frames}))
+    source, every = open_source(recording / "frames", 30.0), list(range(FRAMES))
+    with pytest.raises(InputError, match=r"frame 1 \(frame_2.png\), .* 3 frames: --start-frame 2 --num-frames 3\.$"):
+        read_frame_cameras(file, source, every, (HEIGHT, WIDTH))
+    # As when COLMAP was given every fourth frame from the tenth on.
+    with pytest.raises(InputError, match=r"none of frame 14 .*: --start-frame 18 --num-frames 3 --frame-stride 4\.$"):
+        read_frame_cameras(file, source, every, (HEIGHT, WIDTH), numbers=[10, 14, 18, 22, 26])
+
+
+def test_a_scene_reads_flow_anew_that_a_later_run_wrote(tmp_path: Path):
+    folder = NsffFolder(tmp_path, 2, 3)
+    lens = Lens(3, 2, 2.0, 2.0, 1.5, 1.0)
+    for number in (1.0, 2.0):
+        scene = MonocularScene(folder, lens, opengl_poses(CENTRES))
+        write_flow(folder.flow_forward(0), np.full((2, 3, 2), number), np.ones((2, 3)))
+        assert scene.flow(0, 1).flow[0, 0, 0] == number
+        assert scene.flow(0, 1) is scene.flow(0, 1)
+
+
+def test_without_poses_colmap_is_asked_or_asked_for(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from nerfstudio.data.utils import colmap_parsing_utils as colmap
+
+    options = options_for(recording, tmp_path / "out", poses=None, depth_backend="none")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(InputError, match="COLMAP is not installed .*--poses"):
+        process_monocular_video(options)
+    assert not (tmp_path / "out").exists()
+
+    def model_of(images: Path, folder: Path, matching: str) -> None:
+        assert matching == "sequential" and len(list(images.iterdir())) == FRAMES
+        (folder / "sparse" / "0").mkdir(parents=True)
+        lens = colmap.Camera(1, "SIMPLE_PINHOLE", WIDTH, HEIGHT, np.array([FOCAL, WIDTH / 2, HEIGHT / 2]))
+        views = {
+            number + 1: colmap.Image(
+                id=number + 1, qvec=np.array([1.0, 0, 0, 0]), tvec=-centre, camera_id=1, name=f"{number:05d}.png",
+                xys=np.zeros((0, 2)), point3D_ids=np.zeros(0, dtype=int),
+            )
+            for number, centre in enumerate(CENTRES)
+        }  # fmt: skip
+        rng = np.random.default_rng(0)
+        spots = np.stack([rng.uniform(-0.5, 0.5, 40), rng.uniform(-0.4, 0.4, 40), rng.uniform(3, 5, 40)], axis=-1)
+        points = {
+            number: colmap.Point3D(number, spot, np.zeros(3, int), 0.1, np.zeros(0, int), np.zeros(0, int))
+            for number, spot in enumerate(spots, start=1)
+        }
+        colmap.write_model({1: lens}, views, points, str(folder / "sparse" / "0"), ".bin")
+
+    monkeypatch.setattr(command, "require_colmap", lambda: None)
+    monkeypatch.setattr(command, "run_colmap_on", model_of)
+    process_monocular_video(options)
+    cameras = read_poses_bounds(tmp_path / "out" / "poses_bounds.npy")
+    np.testing.assert_allclose(cameras.camera_to_worlds, opengl_poses(CENTRES), atol=1e-9)
+    assert 2.9 < cameras.bounds.min() < 3.5 < cameras.bounds.max() < 5.1
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["bounds"]["source"] == "points"
+    # A second run finds COLMAP's model.
+    monkeypatch.setattr(command, "run_colmap_on", lambda *arguments: pytest.fail("COLMAP ran again"))
+    process_monocular_video(options)
+
+
+def test_frames_of_a_bent_lens_are_straightened(recording: Path, tmp_path: Path):
+    frames = [
+        {"file_path": f"frames/frame_{number + 1}.png", "transform_matrix": [*pose.tolist(), [0, 0, 0, 1]]}
+        for number, pose in enumerate(opengl_poses(CENTRES))
+    ]
+    lens = {"w": WIDTH, "h": HEIGHT, "fl_x": FOCAL, "fl_y": FOCAL, "cx": WIDTH / 2 + 3, "cy": HEIGHT / 2, "k1": 0.05}
+    (tmp_path / "transforms.json").write_text(json.dumps({**lens, "frames": frames}))
+    options = options_for(
+        recording, tmp_path / "out", poses=tmp_path / "transforms.json", num_frames=3, depth_backend="none"
+    )
+    process_monocular_video(options)
+    cameras = read_poses_bounds(tmp_path / "out" / "poses_bounds.npy")
+    # A border without content is zoomed away; near and far come from flow, as the file has no points.
+    assert FOCAL < cameras.focal < 1.3 * FOCAL
+    assert 1.5 < np.median(cameras.bounds[:, 0]) < 6
+    # The principal point, 3 pixels right of the middle, is in the middle now.
+    image, original = (
+        np.asarray(Image.open(path))
+        for path in (tmp_path / "out" / "images" / "00000.png", recording / "frames" / "frame_1.png")
+    )
+    column, row = WIDTH // 2, HEIGHT // 2
+    around = np.abs(
+        image[row - 1 : row + 1, column - 1 : column + 1].astype(float)
+        - original[row - 1 : row + 1, column + 2 : column + 4]
+    )
+    assert around.mean() < 12
+    fewer = {**lens, "frames": frames[:3]}
+    (tmp_path / "fewer.json").write_text(json.dumps(fewer))
+    with pytest.raises(InputError, match=r"none of frame 3 .frame_4.png.*--start-frame 0 --num-frames 3"):
+        process_monocular_video(options_for(recording, tmp_path / "other", poses=tmp_path / "fewer.json"))
+
+
+def test_raft_reads_its_weights_from_a_file_and_is_asked_for_when_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    with pytest.raises(InputError, match=r"cannot be fetched \(HF_HUB_OFFLINE is set\).*--flow-weights"):
+        optical_flow.choose_flow_estimator("raft", None)
+    assert optical_flow.choose_flow_estimator("auto", None).name == "dis"
+    assert optical_flow.choose_flow_estimator("auto", None, earlier="dis").name == "dis"
+    import torch
+    from torchvision.models.optical_flow import raft_small
+
+    torch.manual_seed(0)
+    torch.save(raft_small().state_dict(), tmp_path / "small.pth")
+    estimator = optical_flow.choose_flow_estimator("auto", tmp_path / "small.pth")
+    assert (estimator.name, estimator.weights) == ("raft", "small.pth")
+    monkeypatch.setattr(optical_flow, "RAFT_UPDATES", 1)
+    image = frame_of(0)[0]
+    flow = estimator.flow_at(image, image, 128, (36, 48))
+    assert flow.shape == (36, 48, 2) and np.isfinite(flow).all()
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"other.pth are not of torchvision's raft_large or raft_small"):
+        optical_flow.choose_flow_estimator("auto", tmp_path / "other.pth")
+
+
+def test_dis_flow_of_a_rendered_pair_is_near_the_truth():
+    """Known answer: Sintel's pair at half size, mean displacement 1.40 pixels; 0.16 measured at 768 pixels."""
+    folder = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "flow" / "sintel_pair_half"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    first, second = (np.asarray(Image.open(folder / f"frame_000{number}.png").convert("RGB")) for number in (1, 2))
+    truth = read_flow(folder / "frame_0001.flo")
+    flow = optical_flow.dis_estimator().flow_at(first, second, 768, first.shape[:2])
+    error = np.linalg.norm(flow - truth.flow, axis=-1)[truth.valid].mean()
+    assert error < 0.2

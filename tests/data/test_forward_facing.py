@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import monocular_scene as truth
+import numpy as np
+import pytest
+
+from nf_plugins.data.forward_facing import (
+    average_pose,
+    require_forward_facing,
+    scene_box,
+    scene_frame,
+    warn_of_standing_camera,
+)
+from nf_plugins.data.transforms_json import Lens
+from nf_plugins.errors import InputError
+
+LENS = Lens(24, 18, 24.0, 24.0, 12.5, 9.5)
+BOUNDS = np.array([[2.0, 8.0], [4.0, 9.0], [3.0, 7.0], [5.0, 6.0]])
+
+
+def video_poses() -> np.ndarray:
+    tilt = truth.camera_pose(0.3)[:3, :3] @ np.array([[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]])
+    poses = np.stack([truth.camera_pose(time)[:3] for time in (0.0, 0.4, 0.7, 1.0)])
+    return np.concatenate([tilt @ poses[:, :, :3], (poses[:, :, 3] @ tilt.T + [5.0, -2.0, 7.0])[..., None]], axis=2)
+
+
+def test_the_average_camera_becomes_the_identity_and_the_near_bound_one_over_the_factor() -> None:
+    frame = scene_frame(video_poses(), BOUNDS, "ndc", 0.9)
+    np.testing.assert_allclose(average_pose(frame.poses(video_poses())), np.eye(4)[:3], atol=1e-12)
+    assert frame.scale == pytest.approx(1 / (0.9 * np.percentile([2, 4, 3, 5], 5)))
+
+
+def test_contracted_space_keeps_half_of_the_disparities_inside_the_unit_ball() -> None:
+    frame = scene_frame(video_poses(), BOUNDS, "contracted", 0.9)
+    near, far = np.median(BOUNDS, axis=0)
+    assert 1 / frame.scale == pytest.approx(2 / (1 / near + 1 / far))
+
+
+def test_the_box_holds_what_the_cameras_see_between_their_bounds() -> None:
+    poses = video_poses()
+    frame = scene_frame(poses, BOUNDS, "ndc", 0.9)
+    low, high = scene_box(frame, poses, BOUNDS, LENS, "ndc")
+    middle = poses[1, :, 3] - 8.9 * poses[1, :, 2]
+    scene = frame.scale * (frame.rotation @ middle + frame.translation)
+    assert (scene > low).all() and (scene < high).all()
+    beyond = poses[1, :, 3] - 20 * poses[1, :, 2]
+    assert frame.scale * (frame.rotation @ beyond + frame.translation)[2] < low[2]
+    assert scene_box(frame, poses, BOUNDS, LENS, "contracted").tolist() == [[-1] * 3, [1] * 3]
+
+
+def test_a_camera_that_looks_sideways_is_refused() -> None:
+    poses = scene_frame(video_poses(), BOUNDS, "ndc", 0.9).poses(video_poses())
+    require_forward_facing(poses, LENS, Path("video"))
+    angle = np.deg2rad(75)
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    poses[2, :, :3] = turn @ poses[2, :, :3]
+    with pytest.raises(InputError, match="Camera 2 of .*--space contracted .*nsff methods cannot"):
+        require_forward_facing(poses, LENS, Path("video"))
+
+
+def test_a_camera_that_only_turns_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    poses = video_poses()
+    warn_of_standing_camera(poses, BOUNDS, Path("video"))
+    assert capsys.readouterr().out == ""
+    poses[:, :, 3] = 1.0
+    warn_of_standing_camera(poses, BOUNDS, Path("video"))
+    assert "turns on the spot" in capsys.readouterr().out
+
+
+def test_cameras_that_look_in_opposite_directions_have_no_average() -> None:
+    poses = np.stack([np.eye(4)[:3], np.diag([-1.0, 1.0, -1.0, 1.0])[:3]])
+    with pytest.raises(InputError, match="opposite directions"):
+        average_pose(poses)
