@@ -184,10 +184,12 @@ def test_options_that_a_page_names_exist(page: Path) -> None:
     from nf_plugins.cli.check_data import CheckData
     from nf_plugins.cli.eval import Evaluate
     from nf_plugins.cli.eval_dtu import EvaluateDTU
+    from nf_plugins.cli.eval_monocular import EvaluateMonocular
     from nf_plugins.cli.export import ExportMesh
-    from nf_plugins.cli.process_data import MaskedViews, MultiviewVideo, Rgbd
+    from nf_plugins.cli.process_data import MaskedViews, MonocularVideo, MultiviewVideo, Rgbd
     from nf_plugins.cli.render import RenderBoth, RenderCamera, RenderTime
     from nf_plugins.cli.render_meshes import RenderMeshes
+    from nf_plugins.cli.render_slow_motion import RenderSlowMotion
     from nf_plugins.cli.render_snapshots import RenderSnapshots
     from nf_plugins.cli.render_transfer import RenderTransfer
     from nf_plugins.cli.run_scans import RunScans
@@ -196,7 +198,8 @@ def test_options_that_a_page_names_exist(page: Path) -> None:
     configs = [all_methods[name] for name in sorted(METHODS)]
     classes = (
         CheckData, Evaluate, ExportMesh, RenderTime, RenderCamera, RenderBoth, RenderMeshes, SynthOptions,
-        MaskedViews, MultiviewVideo, Rgbd, RenderSnapshots, RenderTransfer, RunScans, EvaluateDTU,
+        MaskedViews, MonocularVideo, MultiviewVideo, Rgbd, RenderSnapshots, RenderTransfer, RunScans, EvaluateDTU,
+        EvaluateMonocular, RenderSlowMotion,
         *(type(all_dataparsers[name]) for name in DATAPARSERS), *map(type, configs),
     )  # fmt: skip
     known = (OPTIONS_OF_OTHERS | OPTIONS_OF_COLMAP).union(*(field_names(config_class) for config_class in classes))

@@ -199,13 +199,20 @@ def print_table(table: ComparisonTable) -> None:
 
 
 def entrypoint() -> None:
-    """Console command ``nf-eval``; ``nf-eval dtu`` measures surfaces of static scenes."""
+    """Console command ``nf-eval``; ``nf-eval dtu`` measures static surfaces, ``nf-eval monocular`` other views."""
     if sys.argv[1:2] == ["dtu"]:
         from nf_plugins.cli.eval_dtu import EvaluateDTU
 
         tyro.cli(EvaluateDTU, prog="nf-eval dtu", description=EvaluateDTU.__doc__, args=sys.argv[2:]).main()
         return
-    tyro.cli(Evaluate, description=f"{Evaluate.__doc__} For static surfaces see nf-eval dtu --help.").main()
+    if sys.argv[1:2] == ["monocular"]:
+        from nf_plugins.cli.eval_monocular import EvaluateMonocular
+
+        description = EvaluateMonocular.__doc__
+        tyro.cli(EvaluateMonocular, prog="nf-eval monocular", description=description, args=sys.argv[2:]).main()
+        return
+    others = "For static surfaces see nf-eval dtu --help, for monocular videos nf-eval monocular --help."
+    tyro.cli(Evaluate, description=f"{Evaluate.__doc__} {others}").main()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import tyro
 
 from nf_plugins.cli.render_meshes import RenderMeshes
 from nf_plugins.cli.render_options import DEFAULT_FPS, MovingCamera, RenderOptions
+from nf_plugins.cli.render_slow_motion import RenderSlowMotion
 from nf_plugins.cli.render_snapshots import RenderSnapshots
 from nf_plugins.cli.render_transfer import RenderTransfer
 from nf_plugins.errors import InputError
@@ -102,6 +103,7 @@ Commands = (
     Annotated[RenderTime, tyro.conf.subcommand(name="time")]
     | Annotated[RenderCamera, tyro.conf.subcommand(name="camera")]
     | Annotated[RenderBoth, tyro.conf.subcommand(name="both")]
+    | Annotated[RenderSlowMotion, tyro.conf.subcommand(name="slow-motion")]
     | Annotated[RenderTransfer, tyro.conf.subcommand(name="transfer")]
     | Annotated[RenderMeshes, tyro.conf.subcommand(name="meshes")]
     | Annotated[RenderSnapshots, tyro.conf.subcommand(name="snapshots")]

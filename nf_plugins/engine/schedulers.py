@@ -93,3 +93,30 @@ class MilestoneScheduler(Scheduler):
         return LambdaLR(
             optimizer, lr_lambda=lambda step: config.factor ** sum(step >= milestone for milestone in config.milestones)
         )
+
+
+@dataclass
+class ExponentialSchedulerConfig(SchedulerConfig):
+    """Exponential decay of the optimiser's rate that never ends."""
+
+    _target: type = field(default_factory=lambda: ExponentialScheduler)
+    """Class to instantiate."""
+    decay_steps: int = 250_000
+    """Steps in which the rate falls by the factor."""
+    factor: float = 0.1
+    """What the rate falls by."""
+
+
+class ExponentialScheduler(Scheduler):
+    """Exponential decay; see its config."""
+
+    config: ExponentialSchedulerConfig
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LRScheduler:
+        config = self.config
+        if config.decay_steps < 1 or config.factor <= 0:
+            raise InputError(
+                f"The learning-rate schedule has decay_steps {config.decay_steps} and factor {config.factor}, "
+                "expected at least 1 and more than 0."
+            )
+        return LambdaLR(optimizer, lr_lambda=lambda step: config.factor ** (step / config.decay_steps))

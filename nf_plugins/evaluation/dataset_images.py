@@ -38,6 +38,8 @@ class RenderedImage(NamedTuple):
     """Rendered opacity (H, W, 1), None where the model has none."""
     outputs: dict[str, Tensor]
     """All image outputs (H, W, C) of the model."""
+    motion_mask: Tensor | None = None
+    """Mask (H, W, 1) of what moves, None where the dataset has none."""
 
 
 def dataset_for_split(datamanager: Any, split: Split) -> Any:
@@ -104,7 +106,8 @@ def render_and_load(pipeline: Any, dataset: Any, index: int) -> RenderedImage:
     rendered = outputs["rgb"][..., :3].to(device).clamp(0.0, 1.0)
     foreground = batch["fg_mask"].to(device) if "fg_mask" in batch else None
     accumulation = outputs["accumulation"].to(device) if "accumulation" in outputs else None
-    return RenderedImage(rendered, truth, foreground, accumulation, outputs)
+    motion_mask = batch["motion_mask"].to(device) if "motion_mask" in batch else None
+    return RenderedImage(rendered, truth, foreground, accumulation, outputs, motion_mask)
 
 
 def with_final_names(outputs: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -63,6 +63,33 @@ class LazyLPIPS:
             return float((distance[0, 0] * weights).sum() / weights.sum())
         return float(distance.mean())
 
+    def layer_maps(self, predicted: Tensor, target: Tensor) -> list[Tensor] | None:
+        """The distance in each layer of the backbone, before it is averaged over the layer's pixels and summed.
+
+        Args:
+            predicted: Image (H, W, 3) in [0, 1].
+            target: Image (H, W, 3) in [0, 1].
+
+        Returns:
+            Maps (H_l, W_l), each of its layer's own size; None without weights or for images too small for the
+            backbone.
+        """
+        if min(predicted.shape[:2]) < SMALLEST_SIDE[self.net_type] or not self._ready():
+            return None
+        self._network.to(predicted.device)
+        batches = [image.permute(2, 0, 1)[None].float().clamp(0.0, 1.0) for image in (predicted, target)]
+        maps: list[Tensor] = []
+        hooks = [
+            layer.register_forward_hook(lambda _, __, output: maps.append(output[0, 0])) for layer in self._network.lins
+        ]
+        try:
+            with torch.no_grad():
+                self._network(*batches, normalize=True)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return maps
+
     @property
     def available(self) -> bool | None:
         """True or False once it was tried, None before the first use."""

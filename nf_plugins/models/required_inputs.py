@@ -7,12 +7,17 @@ from typing import Any
 from nf_plugins.errors import InputError
 
 DATAPARSERS_WITH = {
-    "frame_times": "owlii-data, dnerf-rgba-data, zju-mocap-data, nerfstudio-time-data, mesh-sequence-data",
+    "frame_times": "owlii-data, dnerf-rgba-data, zju-mocap-data, nerfstudio-time-data, mesh-sequence-data, nsff-data",
     "fg_mask_filenames": "owlii-data, dnerf-rgba-data, zju-mocap-data, nerfstudio-time-data, mesh-sequence-data, "
     "dtu-data",
     "depth_filenames": "owlii-data, nerfstudio-time-data",
     "picture_size": "video-data",
     "mesh_sequence": "mesh-sequence-data",
+    "ndc": "nsff-data",
+    "frame_camera_to_worlds": "nsff-data",
+    "frame_intrinsics": "nsff-data",
+    "disparity_filenames": "nsff-data",
+    "flow_forward_filenames": "nsff-data",
 }
 """For each kind of input that a method may need, the dataparsers that can give it."""
 INPUT_NAMES = {
@@ -21,6 +26,11 @@ INPUT_NAMES = {
     "depth_filenames": "depth",
     "picture_size": "the frames of a video",
     "mesh_sequence": "meshes",
+    "ndc": "the frustum of normalised device coordinates",
+    "frame_camera_to_worlds": "the pose of every frame's camera",
+    "frame_intrinsics": "the intrinsics of every frame's camera",
+    "disparity_filenames": "disparity",
+    "flow_forward_filenames": "optical flow",
 }
 WAYS_OUT = {
     "fg_mask_filenames": " Or train without masks: --pipeline.model.loss-coefficients.mask 0 "

@@ -1,0 +1,69 @@
+"""What the options of NSFF mean together, and what is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from nf_plugins.errors import InputError
+from nf_plugins.model_components.scene_flow_losses import SparsityVariant
+
+if TYPE_CHECKING:
+    from nf_plugins.models.nsff import NSFFModelConfig
+
+LOSSES = {
+    "combined": 1.0, "dynamic": 1.0, "warped": 1.0, "chained": 1.0, "cycle": 1.0, "disocclusion": 0.1,
+    "sparsity": 0.01, "spatial": 0.1, "temporal": 0.1, "depth": 0.04, "flow": 0.02, "entropy": 1e-3,
+}  # fmt: skip
+"""The losses and their published weights; that of sparsity belongs to what the loss measures by default."""
+PRIOR_INPUTS = {"depth": "disparity_filenames", "flow": "flow_forward_filenames"}
+"""What the data must have for a loss."""
+NEEDS_NDC = " Contracted space has none, which the nsff methods cannot use: --space ndc, on a video that faces one way."
+"""Said of data without normalised device coordinates."""
+
+
+def sparsity_variant(config: NSFFModelConfig) -> SparsityVariant:
+    """What the sparsity loss measures."""
+    if config.flow_sparsity != "auto":
+        return config.flow_sparsity
+    if config.loss_variant == "paper":
+        return "all_samples"
+    return "summed_axes" if config.reference_quirks else "expected"
+
+
+def check_options(config: NSFFModelConfig) -> None:
+    """Refuses what makes no model.
+
+    Raises:
+        InputError: A loss that does not exist, or a number out of range.
+    """
+    unknown = sorted(set(config.loss_coefficients) - set(LOSSES))
+    if unknown:
+        raise InputError(f"loss-coefficients has {', '.join(unknown)}, expected some of {', '.join(LOSSES)}.")
+    for option, value, least in (
+        ("num-samples", config.num_samples, 2),
+        ("steps-per-decay", config.steps_per_decay, 1),
+        ("splat-planes-per-chunk", config.splat_planes_per_chunk or 1, 1),
+    ):
+        if value < least:
+            raise InputError(f"--pipeline.model.{option} is {value}, expected at least {least}.")
+    if config.density_noise_std < 0 or config.scene_flow_scale <= 0:
+        raise InputError("--pipeline.model.density-noise-std must not be negative, scene-flow-scale must be positive.")
+
+
+def warn_of_one_stage(trainer: Any, length: int, num_frames: int) -> None:
+    """Says so when a run ends within its first stage, as one with many frames may: a stage grows with their number.
+
+    Args:
+        trainer: Whose config has ``max_num_iterations``; None says nothing.
+        length: Steps D of a stage.
+        num_frames: Frames of the video.
+    """
+    steps = getattr(getattr(trainer, "config", None), "max_num_iterations", None)
+    if steps is not None and steps <= length:
+        CONSOLE.print(
+            f"[yellow]Training ends after {steps} steps, within the first stage of {length} ({num_frames} frames): "
+            "raise --max-num-iterations to three times that, or lower --pipeline.model.steps-per-decay.",
+            soft_wrap=True,
+        )
