@@ -15,6 +15,7 @@ from dataparsers.dnerf_rgba import dnerf_rgba_data
 from dataparsers.dtu import dtu_data
 from dataparsers.mesh_sequence import mesh_sequence_data
 from dataparsers.nerfstudio_time import nerfstudio_time_data
+from dataparsers.nsff import nsff_data
 from dataparsers.owlii import owlii_data
 from dataparsers.video import video_data
 from dataparsers.zju_mocap import zju_mocap_data
@@ -28,6 +29,7 @@ OURS = {
     "nerfstudio-time-data": nerfstudio_time_data.config,
     "zju-mocap-data": zju_mocap_data.config,
     "dtu-data": dtu_data.config,
+    "nsff-data": nsff_data.config,
     "video-data": video_data.config,
     "mesh-sequence-data": mesh_sequence_data.config,
 }
