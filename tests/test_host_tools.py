@@ -235,9 +235,10 @@ def test_help_of_ns_train_lists_the_options_of_every_method(
     volumes = ("residual-layers", "occupancy.resolution", "eikonal-fraction", "pixel-sampler.strategy", "default-time")
     signals = ("field.residual-layers", "field.hash-log2-table-size", "train-num-rays-per-batch", "default-time")
     surfaces = ("sdf-field.encoding.kind", "sdf-field.view-encoding.kind", "camera-optimizer.mode")
+    scene_flow = ("field.residual-layers", "loss-variant", "loss-coefficients.flow", "default-time")
     model = all_methods[method].pipeline.model
-    stands_still = hasattr(model, "camera_optimizer")
-    for option in surfaces if stands_still else volumes if hasattr(model, "sdf_field") else signals:
+    kinds = {"camera_optimizer": surfaces, "sdf_field": volumes, "loss_variant": scene_flow}
+    for option in next((options for name, options in kinds.items() if hasattr(model, name)), signals):
         assert option in text
 
 
