@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 
 from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
-from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from dataparsers.nsff import NSFFDataParserConfig
+from method_configs.trainers import method_trainer
 from nf_plugins.data.monocular_datamanager import MonocularDataManagerConfig
 from nf_plugins.data.one_frame_sampler import OneFramePixelSamplerConfig
-from nf_plugins.engine.devices import default_machine_config
 from nf_plugins.engine.dynamic_trainer import DynamicTrainerConfig
 from nf_plugins.engine.schedulers import ExponentialSchedulerConfig
 from nf_plugins.fields.scene_flow_field import SceneFlowFieldConfig
@@ -99,33 +98,19 @@ def nsff_trainer(
         decay_steps: Steps in which it falls to a tenth.
         steps_per_save: Steps between checkpoints.
     """
-    steps_per_validation = max(steps // 40, 1)
-    return DynamicTrainerConfig(
-        method_name=method_name,
-        machine=default_machine_config(),
-        max_num_iterations=steps,
-        steps_per_save=steps_per_save,
-        steps_per_eval_image=steps_per_validation,
-        steps_per_eval_batch=steps_per_validation,
-        steps_per_eval_all_images=steps,
-        mixed_precision=False,
-        pipeline=VanillaPipelineConfig(
-            datamanager=MonocularDataManagerConfig(
-                dataparser=NSFFDataParserConfig(),
-                pixel_sampler=OneFramePixelSamplerConfig(num_extra_rays=extra_rays),
-                train_num_rays_per_batch=rays,
-                eval_num_rays_per_batch=rays,
-            ),
-            model=model,
-        ),
-        optimizers={
-            "fields": {
-                "optimizer": AdamOptimizerConfig(lr=learning_rate, eps=1e-8),
-                "scheduler": ExponentialSchedulerConfig(decay_steps=decay_steps),
-            }
-        },
-        viewer=ViewerConfig(num_rays_per_chunk=1 << 12),
-        vis="viewer",
+    datamanager = MonocularDataManagerConfig(
+        dataparser=NSFFDataParserConfig(),
+        pixel_sampler=OneFramePixelSamplerConfig(num_extra_rays=extra_rays),
+        train_num_rays_per_batch=rays,
+        eval_num_rays_per_batch=rays,
+    )
+    group = {
+        "optimizer": AdamOptimizerConfig(lr=learning_rate, eps=1e-8),
+        "scheduler": ExponentialSchedulerConfig(decay_steps=decay_steps),
+    }
+    viewer = ViewerConfig(num_rays_per_chunk=1 << 12)
+    return method_trainer(
+        method_name, datamanager, model, {"fields": group}, steps=steps, steps_per_save=steps_per_save, viewer=viewer
     )
 
 

@@ -6,13 +6,12 @@ from dataclasses import replace
 
 from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
-from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from dataparsers.dtu import DTUDataParserConfig
+from method_configs.trainers import method_trainer
 from nf_plugins.data.dynamic_datamanager import DynamicDataManagerConfig
 from nf_plugins.data.pixel_samplers import DynamicPixelSamplerConfig
-from nf_plugins.engine.devices import default_machine_config
 from nf_plugins.engine.dynamic_trainer import DynamicTrainerConfig
 from nf_plugins.engine.schedulers import CosineToFinalSchedulerConfig, MilestoneSchedulerConfig
 from nf_plugins.field_components.point_encoding import PointEncodingConfig
@@ -66,28 +65,17 @@ def surface_trainer(
         # The original keeps the rate of the cameras.
         "camera_opt": None,
     }
-    return DynamicTrainerConfig(
-        method_name=method_name,
-        machine=default_machine_config(),
-        max_num_iterations=steps,
-        steps_per_save=steps_per_save,
-        steps_per_eval_image=max(steps // 40, 1),
-        steps_per_eval_batch=max(steps // 40, 1),
-        steps_per_eval_all_images=steps,
-        mixed_precision=False,
-        pipeline=VanillaPipelineConfig(
-            datamanager=DynamicDataManagerConfig(
-                dataparser=DTUDataParserConfig(),
-                pixel_sampler=DynamicPixelSamplerConfig(strategy="uniform", max_frames_per_batch=None),
-                train_num_rays_per_batch=rays,
-                eval_num_rays_per_batch=rays,
-                ray_metadata_keys=("fg_mask",),
-            ),
-            model=model,
-        ),
-        optimizers={name: {"optimizer": rates[name], "scheduler": schedules[name]} for name in rates},
-        viewer=ViewerConfig(num_rays_per_chunk=1 << 13),
-        vis="viewer",
+    datamanager = DynamicDataManagerConfig(
+        dataparser=DTUDataParserConfig(),
+        pixel_sampler=DynamicPixelSamplerConfig(strategy="uniform", max_frames_per_batch=None),
+        train_num_rays_per_batch=rays,
+        eval_num_rays_per_batch=rays,
+        ray_metadata_keys=("fg_mask",),
+    )
+    optimizers = {name: {"optimizer": rates[name], "scheduler": schedules[name]} for name in rates}
+    viewer = ViewerConfig(num_rays_per_chunk=1 << 13)
+    return method_trainer(
+        method_name, datamanager, model, optimizers, steps=steps, steps_per_save=steps_per_save, viewer=viewer
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from nf_plugins.errors import InputError
 from nf_plugins.field_components.encoding_options import EncodingOptions, require_faithful_options, value_or
@@ -70,18 +70,16 @@ def build_point_encoding(config: PointEncodingConfig, in_dim: int = 3) -> PointE
     if config.kind == "fourier":
         return FourierFeatures(in_dim, config.num_fourier_features, config.fourier_sigma)
     sizes = grid_sizes(config)
-    bound = 1.0 if config.bound is None else config.bound
+    of_grid: dict[str, Any] = {
+        "bound": 1.0 if config.bound is None else config.bound,
+        "backend": config.hash_backend,
+        "interpolation": config.interpolation,
+        "implementation": config.implementation,
+        "start_levels": config.start_levels,
+        "steps_per_level": config.steps_per_level,
+    }
     if config.kind == "hash":
-        return HashPointEncoding(
-            in_dim,
-            sizes,
-            bound=bound,
-            backend=config.hash_backend,
-            interpolation=config.interpolation,
-            implementation=config.implementation,
-            start_levels=config.start_levels,
-            steps_per_level=config.steps_per_level,
-        )
+        return HashPointEncoding(in_dim, sizes, **of_grid)
     style = None
     if config.kind == "stylemod-nffb":
         width = config.nffb_width
@@ -99,12 +97,7 @@ def build_point_encoding(config: PointEncodingConfig, in_dim: int = 3) -> PointE
             output=config.nffb_output,
         ),
         style=style,
-        bound=bound,
-        backend=config.hash_backend,
-        interpolation=config.interpolation,
-        implementation=config.implementation,
-        start_levels=config.start_levels,
-        steps_per_level=config.steps_per_level,
+        **of_grid,
     )
 
 

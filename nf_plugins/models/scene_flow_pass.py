@@ -98,9 +98,11 @@ class Reference:
 
 
 @dataclass
-class Neighbour:
-    """One frame on, along the flow of the frame itself."""
+class FlowStep:
+    """A step of one frame along the flow: from the frame itself to a neighbour, or from there on."""
 
+    direction: int
+    """-1 or 1."""
     flow: Tensor
     """Displacement of the samples ``(R, K, 3)``, NDC."""
     points: Tensor
@@ -112,25 +114,7 @@ class Neighbour:
     render: FieldRender | None = None
     """Its colours, with the intervals of the frame's own samples."""
     visibility: Tensor | None = None
-    """Disocclusion map ``(R,)``."""
-
-
-@dataclass
-class Chain:
-    """Two frames on, along the flow of the frame and then of its neighbour."""
-
-    direction: int
-    """-1 or 1."""
-    flow: Tensor
-    """The second displacement ``(R, K, 3)``, NDC."""
-    points: Tensor
-    """Where the samples are after two frames ``(R, K, 3)``, NDC."""
-    disocclusion: Tensor
-    """Probability ``(R, K)`` that the neighbour's samples are hidden there."""
-    samples: DynamicSamples | None = None
-    render: FieldRender | None = None
-    visibility: Tensor | None = None
-    """Disocclusion map ``(R,)`` of both steps."""
+    """Disocclusion map ``(R,)``, of all steps from the frame itself to here."""
 
 
 @dataclass
@@ -141,9 +125,10 @@ class TrainingPass:
     frame: int
     """Index of the frame."""
     plan: PassPlan
-    neighbours: dict[int, Neighbour] = field(default_factory=dict)
-    """By offset."""
-    chain: Chain | None = None
+    neighbours: dict[int, FlowStep] = field(default_factory=dict)
+    """The first step, by offset."""
+    chain: FlowStep | None = None
+    """The second step, from the neighbour at ``plan.chained`` on in the same direction."""
 
 
 def flow_towards(samples: DynamicSamples, direction: int) -> Tensor:
@@ -225,8 +210,8 @@ def training_pass(
     result = TrainingPass(reference, frame, plan)
     for offset in plan.followed:
         flow = flow_towards(reference.dynamic, offset)
-        result.neighbours[offset] = Neighbour(
-            flow, samples.points + flow, disocclusion_towards(reference.dynamic, offset)
+        result.neighbours[offset] = FlowStep(
+            offset, flow, samples.points + flow, disocclusion_towards(reference.dynamic, offset)
         )
     if plan.queried:
         _query_neighbours(scene, result, coordinates, noise_std)
@@ -252,12 +237,12 @@ def _query_neighbours(scene: SceneFlowField, result: TrainingPass, coordinates: 
 
 def _follow_chain(
     scene: SceneFlowField, result: TrainingPass, direction: int, coordinates: Tensor, noise_std: float
-) -> Chain:
+) -> FlowStep:
     neighbour, samples = result.neighbours[direction], result.reference.samples
     assert neighbour.samples is not None
     flow = flow_towards(neighbour.samples, direction)
     second_disocclusion = disocclusion_towards(neighbour.samples, direction)
-    chain = Chain(direction, flow, neighbour.points + flow, second_disocclusion)
+    chain = FlowStep(direction, flow, neighbour.points + flow, second_disocclusion)
     if result.plan.renders_chain:
         chain.samples = scene.dynamic(chain.points, samples.view_directions, coordinates + 2 * direction)
         chain.render = _render_moved(chain.samples, samples, noise_std)

@@ -12,7 +12,7 @@ from nf_plugins.model_components import scene_flow_losses as losses
 from nf_plugins.model_components.blended_rendering import expected_pixel
 from nf_plugins.model_components.loss_stages import LossVariant
 from nf_plugins.model_components.ndc import RENDERING_DEPTHS, SAFE_DEPTHS, NDCFrame, world_from_ndc
-from nf_plugins.models.scene_flow_pass import Chain, TrainingPass, flow_towards
+from nf_plugins.models.scene_flow_pass import FlowStep, TrainingPass, flow_towards
 
 PRIORS = ("depth", "flow")
 """Losses whose weights decay."""
@@ -131,7 +131,7 @@ class SceneFlowTerms:
         return self.rendered.reference.dynamicness if self.masked else None
 
     @property
-    def full_chain(self) -> Chain | None:
+    def full_chain(self) -> FlowStep | None:
         """The chain of two steps where the paper's code uses it in further losses."""
         return self.rendered.chain if self.variant == "paper" and self.rendered.plan.renders_chain else None
 
@@ -200,9 +200,7 @@ class SceneFlowTerms:
     def spatial(self) -> Tensor | None:
         """Neighbouring samples of a ray move alike."""
         start = self.geometry.world(self.rendered.reference.samples.points)
-        moved = {
-            offset: self.geometry.world(neighbour.points) for offset, neighbour in self.rendered.neighbours.items()
-        }
+        moved = self.moved_points()
         parts = [losses.spatial_smoothness_loss(start, points, self.variant) for points in moved.values()]
         chain = self.full_chain
         if chain is not None:
@@ -213,9 +211,7 @@ class SceneFlowTerms:
     def temporal(self) -> Tensor | None:
         """Velocities change slowly: around the frame itself, and along the chain."""
         start = self.geometry.world(self.rendered.reference.samples.points)
-        moved = {
-            offset: self.geometry.world(neighbour.points) for offset, neighbour in self.rendered.neighbours.items()
-        }
+        moved = self.moved_points()
         parts = []
         if -1 in moved and 1 in moved:
             parts.append(losses.centre_smoothness_loss(moved[-1], start, moved[1]))

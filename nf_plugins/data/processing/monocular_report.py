@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nf_plugins.atomic_files import atomic_path, write_json
@@ -12,6 +13,7 @@ from nf_plugins.data.processing.monocular_scene import MonocularScene
 from nf_plugins.data.processing.monocular_stages import spread
 from nf_plugins.data.processing.photographs import read_photograph
 from nf_plugins.data.processing.stage_log import Warnings
+from nf_plugins.model_components.flow_colors import flow_colors
 from nf_plugins.progress import progress_bar
 
 REPORT_FILE = "report.json"
@@ -90,7 +92,7 @@ def draw_preview(scene: MonocularScene, report: dict[str, Any]) -> None:
         image = read_photograph(scene.folder.image(frame))
         flow, valid = scene.flow(frame, scene.neighbours(frame)[-1])
         depth_file = scene.folder.disparity(frame)
-        pictures = (image, flow_colours(flow), valid, _reddened(image, scene.mask(frame)))
+        pictures = (image, _painted(flow), valid, _reddened(image, scene.mask(frame)))
         for column, picture in enumerate(pictures):
             axes[row, column].imshow(picture, cmap="gray", vmin=0, vmax=1)
         if depth_file.is_file():
@@ -106,15 +108,10 @@ def draw_preview(scene: MonocularScene, report: dict[str, Any]) -> None:
         figure.savefig(temporary)
 
 
-def flow_colours(flow: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Flow (H, W, 2) as colour (H, W, 3): direction is hue, length (to the 95th percentile) is saturation."""
-    from matplotlib.colors import hsv_to_rgb
-
-    length = np.linalg.norm(flow, axis=-1)
-    largest = max(float(np.percentile(length, 95)), 1e-6)
-    hue = (np.arctan2(flow[..., 1], flow[..., 0]) / (2 * np.pi)) % 1.0
-    colours = hsv_to_rgb(np.stack([hue, np.clip(length / largest, 0, 1), np.ones_like(hue)], axis=-1))
-    return np.round(255 * colours).astype(np.uint8)
+def _painted(flow: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Flow (H, W, 2) as colour (H, W, 3) in [0, 1], full at the 95th percentile of its length."""
+    longest = max(float(np.percentile(np.linalg.norm(flow, axis=-1), 95)), 1e-6)
+    return flow_colors(torch.from_numpy(np.ascontiguousarray(flow)), longest).numpy()
 
 
 def _warn(warnings: Warnings, masks: list[float], cycles: dict[str, list[float]]) -> None:
