@@ -26,12 +26,13 @@ from nf_plugins.data import transforms_json as tj
 from nf_plugins.data.dataparser_outputs import downscaled_size, require_downscale_factor
 from nf_plugins.data.forward_facing import (
     Space,
+    near_distance,
     require_forward_facing,
     scene_box,
     scene_frame,
     warn_of_standing_camera,
 )
-from nf_plugins.data.held_out_cameras import EvalProtocol, EvaluationViews, choose_views
+from nf_plugins.data.held_out_cameras import EvalProtocol, EvaluationViews, camera_names, choose_views
 from nf_plugins.data.layouts import layout_hint
 from nf_plugins.data.monocular_video import (
     MonocularVideo,
@@ -39,7 +40,9 @@ from nf_plugins.data.monocular_video import (
     has_pose_file,
     read_nsff_video,
     read_transforms_video,
+    selected_bounds,
 )
+from nf_plugins.data.pinhole_pixels import covering_pinhole, require_pinhole_pixels, warn_of_unknown_pixels
 from nf_plugins.data.scene_frame import SceneFrame, dataparser_transform
 from nf_plugins.data.view_split import ViewSplit, split_views
 from nf_plugins.errors import InputError
@@ -75,7 +78,8 @@ class NSFFDataParserConfig(DataParserConfig):
     """Coordinates of the scene: ndc = normalised device coordinates of a forward-facing scene, as published;
     contracted = unbounded space around the cameras, for videos that look around."""
     bd_factor: float = 0.9
-    """With space ndc: the 5th percentile of the near bounds comes to lie at one over this; the near plane is at 1."""
+    """Sampling begins at this share of the 5th percentile of the near bounds; with space ndc that is the near plane,
+    which comes to lie at 1."""
     near_bound: float | None = None
     """With transforms.json: depth before which nothing is seen, in units of its poses; not given, from its points."""
     far_bound: float | None = None
@@ -131,9 +135,11 @@ class NSFFDataParser(DataParser):
     """Reads a monocular video. The splits "val" and "test" are the same.
 
     Metadata beside those of :mod:`nf_plugins.data.monocular_dataset`: ``ndc`` (height, width and focal length, in
-    pixels, of the frustum; absent with contracted space), ``space``, and the cameras of all selected frames, whichever
+    pixels, of the frustum; absent with contracted space), ``space``, ``near_distance`` (where sampling begins, scene
+    units; 1 with ndc), and the cameras of all selected frames, whichever
     split they are in: ``frame_camera_to_worlds`` (N, 3, 4), scene units, and ``frame_intrinsics`` (N, 4): fx, fy, cx,
-    cy in pixels. In the evaluation splits masks of held-out views are ``motion_mask_filenames``.
+    cy in pixels, of the lens without its distortion. Cameras have the distortion. In the evaluation splits masks of
+    held-out views are ``motion_mask_filenames``.
     """
 
     config: NSFFDataParserConfig
@@ -150,16 +156,18 @@ class NSFFDataParser(DataParser):
         frame_times = torch.arange(selection.num_frames) / (selection.num_frames - 1)
         scene_aabb = torch.from_numpy(selection.scene_aabb).float()
         world_from_scene = selection.frame.world_from_scene(selection.video.saved_from_world)
+        bounds = selected_bounds(selection.video, selection.start, selection.end)
         metadata: dict[str, Any] = {
             "dataparser_name": "nsff-data",
             "split": split,
             "protocol_note": selection.frames.note if views is None else views.note,
-            "camera_names": _camera_names(views),
+            "camera_names": camera_names(views),
             "frame_times": frame_times,
             "scene_aabb": scene_aabb,
             "world_from_scene": torch.from_numpy(world_from_scene).float(),
             "downscale_factor": self.config.downscale_factor,
             "space": self.config.space,
+            "near_distance": selection.frame.scale * near_distance(bounds, self.config.bd_factor),
             "frame_camera_to_worlds": torch.from_numpy(selection.frame.poses(selection.poses)).float(),
             "frame_intrinsics": torch.tensor([[lens.fx, lens.fy, lens.cx, lens.cy]]).repeat(selection.num_frames, 1),
             **images.metadata,
@@ -186,16 +194,19 @@ class NSFFDataParser(DataParser):
             raise InputError(f"--bd-factor is {config.bd_factor}, expected a positive number.")
         video = self._read_video()
         start, end = self._frame_range(len(video.images), video.source)
-        poses, bounds = video.poses[start:end], video.bounds[start:end]
+        poses, bounds = video.poses[start:end], selected_bounds(video, start, end)
         frame = scene_frame(poses, bounds, config.space, config.bd_factor)
         height, width = downscaled_size(video.lens.height, video.lens.width, config.downscale_factor)
         lens = video.lens.resized(width, height)
+        seen = covering_pinhole(lens)
         if config.space == "ndc":
-            require_forward_facing(frame.poses(poses), lens, video.source)
+            require_pinhole_pixels(lens, video.source)
+            require_forward_facing(frame.poses(poses), seen, video.source)
+        warn_of_unknown_pixels(lens, video.source)
         warn_of_standing_camera(poses, bounds, video.source)
         views = self._held_out_views(video, start, end)
         frames = self._split_frames(views, end - start, video.source)
-        box = scene_box(frame, poses, bounds, lens, config.space)
+        box = scene_box(frame, poses, bounds, seen, config.space)
         selection = Selection(video, start, end, frame, lens, box, views, frames)
         note = frames.note if views is None else views.note
         CONSOLE.print(
@@ -295,16 +306,6 @@ def _view_images(selection: Selection) -> SplitImages:
         [first + view.camera for view in views.views],
         {} if any(mask is None for mask in masks) else {"motion_mask_filenames": masks},
     )
-
-
-def _camera_names(views: EvaluationViews | None) -> list[str]:
-    """By ``camera_id``."""
-    if views is None:
-        return ["video"]
-    if views.num_rig_cameras:
-        return [f"cam{camera + 1:02d}" for camera in range(views.num_rig_cameras)]
-    last = max(view.camera for view in views.views)
-    return ["video", *(f"cam{camera + 1:02d}" for camera in range(last + 1))]
 
 
 nsff_data = DataParserSpecification(

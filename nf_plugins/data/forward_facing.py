@@ -16,6 +16,8 @@ from nf_plugins.model_components.ndc import LEAST_SLOPE
 
 Space = Literal["ndc", "contracted"]
 NEAR_BOUND_PERCENTILE = 5
+LEAST_AGREEMENT = 0.1
+"""Of viewing and up axes: cameras whose mean axes span less than this share of a square have no average direction."""
 LEAST_BASELINE = 1e-3
 """Cameras that move by less, as a part of the nearest depth, stand still for all purposes."""
 
@@ -25,6 +27,9 @@ def scene_frame(
 ) -> SceneFrame:
     """The frame in which the average pose is the identity (as LLFF's loader centres poses).
 
+    Where cameras look all around and have no average direction, that is for "contracted" the mean place with the
+    rotation of the camera in the middle of the video.
+
     "ndc": scaled so that nearly everything lies behind a near plane at distance 1. "contracted": so that half of the
     range of disparity between the median bounds lies within distance 1, where a contraction leaves space as it is.
 
@@ -33,13 +38,22 @@ def scene_frame(
         bounds: (N, 2), near and far depth, world units.
         space: Coordinates of the model.
         bd_factor: With "ndc" the 5th percentile of the near bounds comes to lie at 1 / ``bd_factor``.
+
+    Raises:
+        InputError: With "ndc", cameras that look in opposite directions.
     """
-    average = average_pose(camera_to_worlds)
+    one_way = space == "ndc" or _look_one_way(camera_to_worlds)
+    average = average_pose(camera_to_worlds) if one_way else _middle_pose(camera_to_worlds)
     if space == "ndc":
-        scale = 1 / (bd_factor * np.percentile(bounds[:, 0], NEAR_BOUND_PERCENTILE))
+        scale = 1 / near_distance(bounds, bd_factor)
     else:
         scale = float((1 / np.median(bounds, axis=0)).mean())
     return SceneFrame(average[:, :3].T, -average[:, :3].T @ average[:, 3], float(scale))
+
+
+def near_distance(bounds: NDArray[np.float64], bd_factor: float) -> float:
+    """Where sampling begins, in the units of bounds (N, 2): ``bd_factor`` of the 5th percentile of the near ones."""
+    return bd_factor * float(np.percentile(bounds[:, 0], NEAR_BOUND_PERCENTILE))
 
 
 def average_pose(camera_to_worlds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -62,9 +76,8 @@ def require_forward_facing(camera_to_worlds: NDArray[np.float64], lens: Lens, so
         angle = np.rad2deg(np.arccos(np.clip(slopes[:, worst].min(), -1, 1)))
         raise InputError(
             f"Camera {worst} of the selected ones of {source} has a pixel that looks {angle:.0f} degrees away from the "
-            "average viewing direction, expected less than 90: this video does not face one way. Select fewer frames "
-            "that do (--start-frame, --end-frame), or use --space contracted with a method that can, which the nsff "
-            "methods cannot."
+            "average viewing direction, expected less than 90: this video does not face one way. Use --space "
+            "contracted, or select fewer frames that do (--start-frame, --end-frame)."
         )
 
 
@@ -108,8 +121,20 @@ def _corner_rays(lens: Lens) -> NDArray[np.float64]:
     return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
 
 
+def _look_one_way(camera_to_worlds: NDArray[np.float64]) -> bool:
+    mean = camera_to_worlds.mean(axis=0)
+    return bool(np.linalg.norm(np.cross(mean[:, 1], mean[:, 2])) > LEAST_AGREEMENT)
+
+
+def _middle_pose(camera_to_worlds: NDArray[np.float64]) -> NDArray[np.float64]:
+    middle = camera_to_worlds[len(camera_to_worlds) // 2]
+    return np.column_stack([middle[:, :3], camera_to_worlds[:, :, 3].mean(axis=0)])
+
+
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     length = np.linalg.norm(vector)
     if length < 1e-9:
-        raise InputError("The cameras look in opposite directions, expected a video that faces one way.")
+        raise InputError(
+            "The cameras look in opposite directions, expected a video that faces one way: use --space contracted."
+        )
     return vector / length

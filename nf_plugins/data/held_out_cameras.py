@@ -99,3 +99,13 @@ def choose_views(
             f"from {start} to {start + len(poses) - 1}: select more frames, or give --eval-protocol training-frames."
         )
     return EvaluationViews(kept, np.stack([kept_poses[view.camera] for view in kept]), num_rig, note)
+
+
+def camera_names(views: EvaluationViews | None) -> list[str]:
+    """What the cameras are called, by ``camera_id``; the filming one is "video" unless it is one of a rig."""
+    if views is None:
+        return ["video"]
+    if views.num_rig_cameras:
+        return [f"cam{camera + 1:02d}" for camera in range(views.num_rig_cameras)]
+    last = max(view.camera for view in views.views)
+    return ["video", *(f"cam{camera + 1:02d}" for camera in range(last + 1))]

@@ -10,6 +10,9 @@ What ``DataparserOutputs.metadata`` may say, besides what every dynamic dataset 
     no neighbour. See :mod:`nf_plugins.data.optical_flow_files`.
 ``motion_mask_filenames``
     Masks of what moves: any channel above 0.
+
+Cameras may have a lens that bends light. Images, masks and disparity stay as it sees them, like the rays. Flow is given
+between the images of a pinhole, with whose projections of points it is compared.
 """
 
 from __future__ import annotations
@@ -25,6 +28,15 @@ from nf_plugins.data.dynamic_dataset import DynamicDataset, area_resize, read_im
 from nf_plugins.data.foreground_masks import read_mask
 from nf_plugins.data.monocular_files import read_disparity
 from nf_plugins.data.optical_flow_files import read_flow
+from nf_plugins.data.pinhole_pixels import (
+    PinholePixels,
+    is_pinhole,
+    lens_of_camera,
+    pinhole_flow,
+    pinhole_pixels,
+    pixel_centres,
+)
+from nf_plugins.data.transforms_json import Lens
 
 
 class MonocularDataset(DynamicDataset):
@@ -38,19 +50,23 @@ class MonocularDataset(DynamicDataset):
       are 0 where there is no neighbour;
     - ``motion_mask`` (H, W, 1), 1 where something moves.
 
+    With a lens that distorts there is ``pinhole_pixels`` (H, W, 2) too: column and row at which the pinhole camera with
+    the same fx, fy, cx and cy sees what each pixel's centre sees. Flow then begins there and leads to such a place.
+
     Images are averaged over areas, disparity and masks take the nearest value. A pixel's flow is the mean over the area
     that it covers, and valid where all of that is.
 
     Args:
         dataparser_outputs: Of ``nsff-data``.
         scale_factor: nerfstudio's ``camera_res_scale_factor``; ``ndc`` and ``frame_intrinsics`` of the metadata
-            follow it, because a model is built from them.
+            follow it, because a model is built from them. Whole images are brought to the smaller size, so cameras
+            shrink by the ratio of the sizes where these are rounded.
     """
 
     def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0) -> None:
         super().__init__(dataparser_outputs, scale_factor)
-        if scale_factor != 1 and "frame_intrinsics" in self.metadata:
-            self._scale_intrinsics(scale_factor)
+        if scale_factor != 1:
+            self._scale_intrinsics(dataparser_outputs)
         self.disparity_filenames: list[Path] | None = self.metadata.get("disparity_filenames")
         self.motion_mask_filenames: list[Path] | None = self.metadata.get("motion_mask_filenames")
         self.flow_filenames: dict[str, list[Path | None]] = {
@@ -58,12 +74,19 @@ class MonocularDataset(DynamicDataset):
             for direction in ("forward", "backward")
             if self.metadata.get(f"flow_{direction}_filenames") is not None
         }
+        self._pinhole: tuple[Lens, PinholePixels] | None = None
 
-    def _scale_intrinsics(self, factor: float) -> None:
-        """Brings what the metadata say in pixels to the size of the cameras, which were scaled already."""
-        self.metadata["frame_intrinsics"] = factor * self.metadata["frame_intrinsics"]
+    def _scale_intrinsics(self, unscaled: DataparserOutputs) -> None:
+        """Brings cameras, and what the metadata say in pixels, to the size of the images."""
+        cameras, before = self.cameras, unscaled.cameras
+        x, y = cameras.width / before.width, cameras.height / before.height
+        cameras.fx, cameras.cx = x * before.fx, x * before.cx
+        cameras.fy, cameras.cy = y * before.fy, y * before.cy
+        if "frame_intrinsics" in self.metadata:
+            self.metadata["frame_intrinsics"] = torch.cat([x, y, x, y], dim=-1)[:1] * self.metadata["frame_intrinsics"]
         if "ndc" in self.metadata:
             height, width = self.image_size(0)
+            factor = float(x[0] + y[0]) / 2
             self.metadata["ndc"] = {"height": height, "width": width, "focal": factor * self.metadata["ndc"]["focal"]}
 
     def get_data(self, image_idx: int, image_type: Literal["uint8", "float32"] = "float32") -> dict[str, Any]:
@@ -81,14 +104,27 @@ class MonocularDataset(DynamicDataset):
             disparity = nearest_resize(disparity[..., None], size)
             data["disparity"] = disparity.nan_to_num(nan=0.0)
             data["disparity_valid"] = (~disparity.isnan()).float()
+        lens = lens_of_camera(self.cameras, image_idx)
+        pinhole = None if is_pinhole(lens) else self._pinhole_pixels(lens)
+        if pinhole is not None:
+            data["pinhole_pixels"] = pinhole.pixels.float()
         for direction, files in self.flow_filenames.items():
             flow, valid = _flow(files[image_idx], size)
+            if pinhole is not None:
+                flow, valid = pinhole_flow(flow, valid, pinhole, lens)
             data[f"optical_flow_{direction}"] = flow
             data[f"optical_flow_{direction}_valid"] = valid
         if self.motion_mask_filenames is not None:
             mask = read_mask(self.motion_mask_filenames[image_idx], "any_channel_positive")
             data["motion_mask"] = nearest_resize(mask, size)
         return data
+
+    def _pinhole_pixels(self, lens: Lens) -> PinholePixels:
+        """Of all pixels (H, W); those of the last lens are kept, because all images usually have one lens."""
+        kept = self._pinhole
+        if kept is None or kept[0] != lens:
+            kept = self._pinhole = lens, pinhole_pixels(pixel_centres(lens.height, lens.width), lens)
+        return kept[1]
 
 
 def nearest_resize(values: Tensor, size: tuple[int, int]) -> Tensor:

@@ -149,6 +149,7 @@ def find_flows(root: Path, images: list[Path], start: int, end: int, size: tuple
     folder = root / "flow_i1"
     if not folder.is_dir():
         return None
+    _require_flow_of_these_frames(folder, images)
     frames = range(start, end)
     forward = [_flow_file(folder, frame, "fwd", images) if frame + 1 < end else None for frame in frames]
     backward = [_flow_file(folder, frame, "bwd", images) if frame > start else None for frame in frames]
@@ -227,6 +228,20 @@ def _camera_number(path: Path) -> int:
     if match is None or int(match[1]) < 1:
         raise InputError(f"{path} is named {path.name}, expected cam01, cam02, ... as in the NVIDIA Dynamic Scene set.")
     return int(match[1]) - 1
+
+
+def _require_flow_of_these_frames(folder: Path, images: list[Path]) -> None:
+    """Flow of a frame that there is not tells that frames were counted otherwise, such as before some were left out."""
+    for path in sorted(_visible(folder, SUFFIXES), key=_by_name, reverse=True):
+        match = re.fullmatch(r"(\d+)_(fwd|bwd)", path.stem)
+        if match is not None:
+            if int(match[1]) >= len(images):
+                raise InputError(
+                    f"{path} is the flow of frame {int(match[1])}, but there are {len(images)} images, counted from 0, "
+                    "expected flow between these, which may be fewer than were filmed (COLMAP leaves out what it "
+                    "cannot place): estimate it on them, in the order of their names."
+                )
+            return
 
 
 def _flow_file(folder: Path, frame: int, direction: str, images: list[Path]) -> Path:

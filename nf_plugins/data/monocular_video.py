@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nf_plugins.data import transforms_json as tj
 from nf_plugins.data import validation
 from nf_plugins.data.monocular_files import LARGEST_ASPECT_ERROR, find_images
+from nf_plugins.data.pinhole_pixels import largest_displacement, sees, without_distortion
 from nf_plugins.data.poses_bounds import PosesBounds, read_poses_bounds
 from nf_plugins.data.scene_extent import read_points
 from nf_plugins.errors import InputError
@@ -23,8 +24,10 @@ PixelConvention = Literal["auto", "integer", "half"]
 POSE_FILES = ("poses_bounds.npy", "poses_bounds_cvd.npy")
 """The latter is DynIBaR's name for the same contents."""
 BOUND_PERCENTILES = (5, 95)
-LARGEST_DISTORTION = 1.0
-"""Pixels that a lens may move the corner of an image, so that it still counts as undistorted."""
+NEGLIGIBLE_DISTORTION = 0.05
+"""Pixels that a lens may move any of an image, so that it still counts as a pinhole."""
+LARGEST_LENS_DIFFERENCE = 1e-3
+"""By which part of the focal length the lenses of frames may differ, and what they see."""
 
 
 class MonocularVideo(NamedTuple):
@@ -38,7 +41,8 @@ class MonocularVideo(NamedTuple):
     poses: NDArray[np.float64]
     """(N, 3, 4), OpenGL axes, world units."""
     bounds: NDArray[np.float64]
-    """(N, 2), near and far along the camera's axis, world units."""
+    """(N, 2), near and far along the camera's axis, world units; NaN where a frame sees none of the points from which
+    they follow."""
     lens: tj.Lens
     """At the size of the images; the centre of the first pixel is (0.5, 0.5)."""
     saved_from_world: NDArray[np.float64]
@@ -104,7 +108,8 @@ def lens_of_images(
 def read_transforms_video(path: Path, near_bound: float | None, far_bound: float | None) -> MonocularVideo:
     """Reads nerfstudio's ``transforms.json`` of one moving camera.
 
-    Frames are put in order of ``time`` where they have one, else of their file names.
+    Frames are put in order of ``time`` where they have one, else of their file names, numbers in them as numbers. The
+    lens keeps its distortion.
 
     Args:
         path: The file.
@@ -112,7 +117,7 @@ def read_transforms_video(path: Path, near_bound: float | None, far_bound: float
         far_bound: Depth behind which nothing of interest is; likewise.
 
     Raises:
-        InputError: Something is missing or wrong, two frames have one time, lenses differ or distort.
+        InputError: Something is missing or wrong, two frames have one time, or lenses differ.
     """
     transforms = tj.read_transforms(path)
     images = tj.image_files(transforms)
@@ -136,8 +141,32 @@ def depth_bounds(points: NDArray[np.float64], pose: NDArray[np.float64], lens: t
     in_camera, depth = in_camera[ahead], depth[ahead]
     x = lens.cx + lens.fx * in_camera[:, 0] / depth
     y = lens.cy - lens.fy * in_camera[:, 1] / depth
-    seen = depth[(x >= 0) & (x < lens.width) & (y >= 0) & (y < lens.height)]
+    seen = depth[sees(np.stack([x, y], axis=-1), lens)]
     return np.percentile(seen, BOUND_PERCENTILES) if len(seen) else None
+
+
+def selected_bounds(video: MonocularVideo, start: int, end: int) -> NDArray[np.float64]:
+    """Near and far (N, 2) of the frames from ``start`` to before ``end``.
+
+    Raises:
+        InputError: One of them sees none of the points from which its bounds follow, or is given bounds the wrong way
+            round.
+    """
+    bounds = video.bounds[start:end]
+    unseen = np.flatnonzero(np.isnan(bounds).any(axis=1))
+    if len(unseen):
+        raise InputError(
+            f"Frame {start + unseen[0]} of {video.source}, in order of time, sees none of the points of its "
+            "ply_file_path, expected some: check its pose, or give --near-bound and --far-bound."
+        )
+    wrong = np.flatnonzero((bounds[:, 0] <= 0) | (bounds[:, 0] > bounds[:, 1]))
+    if len(wrong):
+        near, far = bounds[wrong[0]]
+        raise InputError(
+            f"Frame {start + wrong[0]} of {video.source}, in order of time, has the near bound {near:g} and the far "
+            f"bound {far:g}, expected 0 < near < far: check --near-bound and --far-bound."
+        )
+    return bounds
 
 
 def pixel_convention_of(root: Path) -> Literal["integer", "half"]:
@@ -173,13 +202,7 @@ def _bounds(
         )
     points = read_points(transforms.path.parent / str(ply))
     found = [depth_bounds(points, pose, lens) for pose in poses]
-    missing = next((index for index, bound in enumerate(found) if bound is None), None)
-    if missing is not None:
-        raise InputError(
-            f"Frame {missing} of {transforms.path}, in order of time, sees none of the points of {ply}, expected some: "
-            "check its pose, or give --near-bound and --far-bound."
-        )
-    bounds = np.stack([bound for bound in found if bound is not None])
+    bounds = np.array([[np.nan, np.nan] if bound is None else bound for bound in found])
     bounds[:, 0] = bounds[:, 0] if near_bound is None else near_bound
     bounds[:, 1] = bounds[:, 1] if far_bound is None else far_bound
     return bounds
@@ -212,26 +235,12 @@ def _common_size(images: Sequence[Path]) -> validation.ImageHeader:
 
 
 def _common_lens(lenses: list[tj.Lens], path: Path) -> tj.Lens:
-    numbers = np.array([[lens.fx, lens.fy, lens.cx, lens.cy, *lens.distortion] for lens in lenses])
-    if np.abs(numbers - numbers[0]).max() > 1e-3 * numbers[0, 0]:
+    first = lenses[0]
+    tolerance = LARGEST_LENS_DIFFERENCE * first.fx
+    numbers = np.array([[lens.fx, lens.fy, lens.cx, lens.cy] for lens in lenses])
+    # What numbers of a distortion mean depends on all of them.
+    if np.abs(numbers - numbers[0]).max() > tolerance or any(
+        largest_displacement(lens, first) > tolerance for lens in set(lenses) - {first}
+    ):
         raise InputError(f"The frames of {path} have different lenses, expected one: calibrate with one shared lens.")
-    lens = lenses[0]
-    bent = np.inf if lens.fisheye else _corner_distortion(lens)
-    if bent > LARGEST_DISTORTION:
-        raise InputError(
-            f"The lens of {path} moves the corners of the images by {bent:.3g} pixels, expected undistorted images: "
-            "undistort them first, as COLMAP's image_undistorter does."
-        )
-    return tj.Lens(lens.width, lens.height, lens.fx, lens.fy, lens.cx, lens.cy)
-
-
-def _corner_distortion(lens: tj.Lens) -> float:
-    """Largest displacement, in pixels, of OpenCV's perspective lens at the corners."""
-    k1, k2, k3, k4, p1, p2 = lens.distortion
-    x = np.array([0.0, lens.width, 0.0, lens.width]) / lens.fx - lens.cx / lens.fx
-    y = np.array([0.0, 0.0, lens.height, lens.height]) / lens.fy - lens.cy / lens.fy
-    r2 = x**2 + y**2
-    radial = r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * k4)))
-    shift_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2)
-    shift_y = y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y
-    return float(np.hypot(lens.fx * shift_x, lens.fy * shift_y).max())
+    return first if largest_displacement(first) > NEGLIGIBLE_DISTORTION else without_distortion(first)

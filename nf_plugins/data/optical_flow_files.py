@@ -1,18 +1,20 @@
-"""Optical flow on disk: NSFF's .npz and Middlebury's .flo.
+"""Optical flow on disk: NSFF's .npz, Middlebury's .flo, NumPy's .npy and KITTI's .png.
 
 A flow holds, for every pixel, the displacement (dx, dy) in pixels, x to the right and y downwards, to where what is
 seen there has moved in another image. Displacements do not depend on where the centre of a pixel is counted to be.
 
 ``.npz`` (Li et al., Neural Scene Flow Fields, CVPR 2021): ``flow`` (H, W, 2) and, optionally, ``mask`` (H, W), non-zero
 where the flow may be trusted. ``.flo`` (Baker et al., A Database and Evaluation Methodology for Optical Flow, 2011):
-the number 202021.25, width and height, then the displacements row by row; larger than 1e9 means unknown.
+the number 202021.25, width and height, then the displacements row by row; larger than 1e9 means unknown. ``.npy``: the
+displacements (H, W, 2) alone. ``.png`` (Geiger et al., Are we ready for Autonomous Driving?, CVPR 2012): 16 bits in
+three channels, dx and dy as 64 times the pixels plus 2^15, and whether they are known.
 """
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,11 @@ from nf_plugins.errors import InputError
 FLO_MAGIC = 202021.25
 UNKNOWN_FLOW = 1e9
 FLO_HEADER_BYTES = 12
-SUFFIXES = (".npz", ".flo")
+KITTI_ZERO, KITTI_STEPS = 2**15, 64
+PNG_16_BIT_RGB = b"\x10\x02"
+"""Bit depth and colour type in the header of a PNG, at ``PNG_KIND``."""
+PNG_KIND = slice(24, 26)
+SUFFIXES = (".npz", ".flo", ".npy", ".png")
 """In the order in which they are looked for."""
 
 
@@ -43,16 +49,13 @@ def read_flow(path: Path) -> OpticalFlow:
     Raises:
         InputError: The file is missing, damaged, of another format or of another shape.
     """
-    if path.suffix == ".flo":
-        flow, valid = _read_flo(path), None
-    elif path.suffix == ".npz":
-        arrays = validation.read_npz(path, "flow (H, W, 2) and mask (H, W)")
-        if "flow" not in arrays:
-            raise InputError(f"{path} holds {sorted(arrays)}, expected flow (H, W, 2) and mask (H, W): write it anew.")
-        flow, valid = np.asarray(arrays["flow"]), arrays.get("mask")
-    else:
+    readers = {".npz": _read_npz, ".flo": _read_flo, ".npy": _read_npy, ".png": _read_png}
+    if path.suffix.lower() not in readers:
         raise InputError(f"{path} is no file of optical flow, expected one of {', '.join(SUFFIXES)}.")
+    flow, valid = readers[path.suffix.lower()](path)
     _require_flow_shape(flow.shape, path)
+    if flow.dtype.kind not in "fiu":
+        raise InputError(f"The flow of {path} is of the type {flow.dtype}, expected real numbers: write it anew.")
     if valid is None:
         valid = np.ones(flow.shape[:2], dtype=bool)
     elif valid.shape != flow.shape[:2]:
@@ -69,18 +72,12 @@ def flow_size(path: Path) -> tuple[int, int]:
     """
     if not path.is_file():
         raise InputError(f"The file {path} does not exist, expected optical flow: check the path.")
-    if path.suffix != ".npz":
-        return _flo_size(path) if path.suffix == ".flo" else read_flow(path).valid.shape  # the latter raises
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open("flow.npy") as member:
-            version = np.lib.format.read_magic(member)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape = read(member)[0]
-    except Exception as error:  # damaged archives fail in several ways of their own
-        raise InputError(
-            f"{path} cannot be read ({error}), expected a NumPy archive with flow (H, W, 2): write it anew."
-        ) from error
-    return _require_flow_shape(shape, path)
+    suffix = path.suffix.lower()
+    if suffix in (".npz", ".npy"):
+        return _require_flow_shape(_array_shape(path), path)
+    if suffix in (".flo", ".png"):
+        return _flo_size(path) if suffix == ".flo" else _png_size(path)
+    return read_flow(path).valid.shape  # which raises
 
 
 def write_flow(path: Path, flow: NDArray, valid: NDArray) -> None:
@@ -97,10 +94,66 @@ def write_flo(path: Path, flow: NDArray) -> None:
         file.write(flow.astype("<f4").tobytes())
 
 
-def _read_flo(path: Path) -> NDArray[np.float32]:
+def _read_npz(path: Path) -> tuple[NDArray, NDArray | None]:
+    arrays = validation.read_npz(path, "flow (H, W, 2) and mask (H, W)")
+    if "flow" not in arrays:
+        raise InputError(f"{path} holds {sorted(arrays)}, expected flow (H, W, 2) and mask (H, W): write it anew.")
+    return arrays["flow"], arrays.get("mask")
+
+
+def _read_flo(path: Path) -> tuple[NDArray, None]:
     height, width = _flo_size(path)
     values = np.frombuffer(path.read_bytes(), "<f4", offset=FLO_HEADER_BYTES)
-    return values.reshape(height, width, 2)
+    return values.reshape(height, width, 2), None
+
+
+def _read_npy(path: Path) -> tuple[NDArray, None]:
+    try:
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False), None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read ({error}), expected flow (H, W, 2): write it anew.") from error
+
+
+def _read_png(path: Path) -> tuple[NDArray, NDArray]:
+    import cv2
+
+    _png_size(path)
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        raise InputError(f"{path} cannot be decoded, expected KITTI's flow, a .png of 16 bits: write it anew.")
+    # OpenCV has the channels the other way round: known, dy, dx.
+    return (pixels[..., 2:0:-1].astype(np.float32) - KITTI_ZERO) / KITTI_STEPS, pixels[..., 0]
+
+
+def _array_shape(path: Path) -> tuple[int, ...]:
+    """Of the array of a .npy, or of ``flow`` in a .npz, by its header."""
+    try:
+        if path.suffix.lower() == ".npz":
+            with zipfile.ZipFile(path) as archive, archive.open("flow.npy") as member:
+                return _shape_in_header(member)
+        with path.open("rb") as file:
+            return _shape_in_header(file)
+    except Exception as error:  # damaged archives fail in several ways of their own
+        raise InputError(f"{path} cannot be read ({error}), expected flow (H, W, 2): write it anew.") from error
+
+
+def _shape_in_header(file: IO[bytes]) -> tuple[int, ...]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)[0]
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    header = validation.read_image_header(path)
+    with path.open("rb") as file:
+        kind = file.read(PNG_KIND.stop)[PNG_KIND]
+    if kind != PNG_16_BIT_RGB:
+        raise InputError(
+            f"{path} has not three channels of 16 bits, expected KITTI's flow; a picture of flow in colours does not "
+            "say how long it is: write the flow itself."
+        )
+    return header.height, header.width
 
 
 def _flo_size(path: Path) -> tuple[int, int]:

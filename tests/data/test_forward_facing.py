@@ -8,6 +8,7 @@ import pytest
 
 from nf_plugins.data.forward_facing import (
     average_pose,
+    near_distance,
     require_forward_facing,
     scene_box,
     scene_frame,
@@ -36,6 +37,26 @@ def test_contracted_space_keeps_half_of_the_disparities_inside_the_unit_ball() -
     frame = scene_frame(video_poses(), BOUNDS, "contracted", 0.9)
     near, far = np.median(BOUNDS, axis=0)
     assert 1 / frame.scale == pytest.approx(2 / (1 / near + 1 / far))
+    np.testing.assert_allclose(average_pose(frame.poses(video_poses())), np.eye(4)[:3], atol=1e-12)
+
+
+def test_sampling_begins_at_the_near_plane() -> None:
+    frame = scene_frame(video_poses(), BOUNDS, "ndc", 0.8)
+    assert frame.scale * near_distance(BOUNDS, 0.8) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.3])
+def test_cameras_that_look_all_around_have_a_contracted_frame(tilt: float) -> None:
+    """Viewing directions cancel, or with the cameras tilted leave the vertical alone."""
+    x, y = np.cos(tilt), np.sin(tilt)
+    downwards = np.array([[1, 0, 0], [0, x, y], [0, -y, x]])
+    angles = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+    turns = np.array([[[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]] for a in angles]) @ downwards
+    poses = np.concatenate([turns, (2.0 * turns[:, :, 2] + [1.0, 2.0, 3.0])[..., None]], axis=-1)
+    frame = scene_frame(poses, np.tile(BOUNDS, (2, 1)), "contracted", 0.9)
+    found = frame.poses(poses)
+    np.testing.assert_allclose(found[4, :, :3], np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(found[:, :, 3].mean(axis=0), 0, atol=1e-12)
 
 
 def test_the_box_holds_what_the_cameras_see_between_their_bounds() -> None:
@@ -56,7 +77,7 @@ def test_a_camera_that_looks_sideways_is_refused() -> None:
     angle = np.deg2rad(75)
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     poses[2, :, :3] = turn @ poses[2, :, :3]
-    with pytest.raises(InputError, match="Camera 2 of .*--space contracted .*nsff methods cannot"):
+    with pytest.raises(InputError, match="Camera 2 of .*Use --space contracted, or"):
         require_forward_facing(poses, LENS, Path("video"))
 
 

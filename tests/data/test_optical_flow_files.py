@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nf_plugins.data.optical_flow_files import flow_size, read_flow, write_flo, write_flow
 from nf_plugins.errors import InputError
@@ -39,9 +40,40 @@ def test_npz_without_a_mask_is_valid_everywhere(tmp_path: Path) -> None:
     assert flow.valid.all() and flow.flow.dtype == np.float32
 
 
-def test_known_flow_warps_one_real_image_onto_the_other(shared_data: Path) -> None:
-    from PIL import Image
+def write_kitti(path: Path, flow: np.ndarray, valid: np.ndarray) -> None:
+    import cv2
 
+    numbers = np.round(flow * 64 + 2**15)
+    rgb = np.dstack([numbers, valid]).astype(np.uint16)
+    cv2.imwrite(str(path), rgb[..., ::-1])
+
+
+def test_kittis_png_is_read_to_a_64th_of_a_pixel(tmp_path: Path) -> None:
+    valid = np.arange(15).reshape(3, 5) % 4 != 0
+    values = 100 * a_flow()
+    write_kitti(tmp_path / "a.png", values, valid)
+    flow = read_flow(tmp_path / "a.png")
+    assert flow_size(tmp_path / "a.png") == (3, 5) and np.array_equal(flow.valid, valid)
+    np.testing.assert_allclose(flow.flow, values, atol=0.5 / 64)
+
+
+def test_npy_is_the_flow_alone(tmp_path: Path) -> None:
+    values = a_flow().astype(np.float64)
+    values[1, 2, 0] = np.nan
+    np.save(tmp_path / "a.npy", values)
+    flow = read_flow(tmp_path / "a.npy")
+    assert flow_size(tmp_path / "a.npy") == (3, 5) and flow.flow.dtype == np.float32
+    assert not flow.valid[1, 2] and flow.valid.sum() == 14
+    np.testing.assert_allclose(flow.flow[flow.valid], values[flow.valid], rtol=1e-6)
+
+
+def test_text_is_no_flow(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", a_flow().astype(str))
+    with pytest.raises(InputError, match=r"a\.npy is of the type .*, expected real numbers"):
+        read_flow(tmp_path / "a.npy")
+
+
+def test_known_flow_warps_one_real_image_onto_the_other(shared_data: Path) -> None:
     folder = shared_data / "flow" / "sintel_pair_half"
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
@@ -64,12 +96,25 @@ def write_broken(path: Path, kind: str) -> Path:
         np.savez(path / kind, flow=np.zeros((3, 5)))
     elif kind == "names.npz":
         np.savez(path / kind, optical=a_flow())
-    elif kind == "text.npz":
+    elif kind in ("text.npz", "text.npy"):
         (path / kind).write_text("no archive")
+    elif kind == "planes.npy":
+        np.save(path / kind, np.zeros((2, 3, 5)))
+    elif kind == "picture.png":
+        Image.fromarray(np.zeros((3, 5, 3), np.uint8)).save(path / kind)
+    elif kind == "cut.png":
+        write_kitti(path / kind, a_flow(), np.ones((3, 5)))
+        (path / kind).write_bytes((path / kind).read_bytes()[:-20])
     return path / kind
 
 
-@pytest.mark.parametrize("kind", ["cut.flo", "magic.flo", "shape.npz", "names.npz", "text.npz", "absent.npz", "a.png"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "cut.flo", "magic.flo", "shape.npz", "names.npz", "text.npz", "absent.npz", "text.npy", "planes.npy",
+        "absent.npy", "picture.png", "cut.png", "absent.png", "a.tif",
+    ],
+)  # fmt: skip
 def test_broken_files_are_named(tmp_path: Path, kind: str) -> None:
     path = write_broken(tmp_path, kind)
     for read in (read_flow, flow_size):

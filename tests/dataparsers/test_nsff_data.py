@@ -166,6 +166,10 @@ def test_the_pixel_convention_moves_the_principal_point_by_half_a_pixel(own_scen
 def test_contracted_space_has_no_frustum(scene: Path) -> None:
     metadata = parser(scene, space="contracted").get_dataparser_outputs("train").metadata
     assert "ndc" not in metadata and metadata["scene_aabb"].tolist() == [[-1] * 3, [1] * 3]
+    near = np.load(scene / "poses_bounds.npy")[:, 15]
+    scale = 1 / metadata["world_from_scene"][:3, 0].norm()
+    assert metadata["near_distance"] == pytest.approx(float(scale) * 0.9 * np.percentile(near, 5))
+    assert parser(scene).get_dataparser_outputs("train").metadata["near_distance"] == pytest.approx(1)
 
 
 def write_transforms(root: Path, **keys: Any) -> Path:
@@ -210,8 +214,13 @@ def test_a_transforms_file_without_points_needs_bounds(own_scene: Path) -> None:
     assert outputs.dataparser_scale == pytest.approx(1 / 1.8)
     with pytest.raises(InputError, match="--near-bound 7 --far-bound 2: expected"):
         parser(own_scene, near_bound=7.0, far_bound=2.0).get_dataparser_outputs("train")
-    with pytest.raises(InputError, match="corners of the images by .* undistort them"):
-        parser(write_transforms(own_scene, k1=0.4), near_bound=2.0, far_bound=7.0).get_dataparser_outputs("train")
+    bent = parser(write_transforms(own_scene, k1=-0.2), near_bound=2.0, far_bound=7.0).get_dataparser_outputs("train")
+    assert bent.cameras.distortion_params[4].tolist() == pytest.approx([-0.2, 0, 0, 0, 0, 0])  # type: ignore[index]
+    for key in ("frame_intrinsics", "frame_camera_to_worlds"):
+        assert torch.equal(bent.metadata[key], outputs.metadata[key])
+    # It sees more than a pinhole.
+    lower, upper = bent.metadata["scene_aabb"][:, :2] - outputs.metadata["scene_aabb"][:, :2]
+    assert bool((lower < 0).all()) and bool((upper > 0).all())
 
 
 def test_two_images_of_one_time_are_no_monocular_video(own_scene: Path) -> None:
@@ -256,7 +265,7 @@ def sideways(values: np.ndarray) -> np.ndarray:
         (lambda root: (root / "motion_masks/00002.png").unlink(), {}, "motion_masks holds 4"),
         (lambda root: resave(root / "poses_bounds.npy", lambda rows: rows[:4]), {}, "poses_bounds.npy holds 4, but"),
         (lambda root: resave(root / "poses_bounds.npy", lambda rows: rows[:, :12]), {}, r"expected \(N, 17\)"),
-        (lambda root: resave(root / "poses_bounds.npy", sideways), {}, "does not face one way. Select fewer frames"),
+        (lambda root: resave(root / "poses_bounds.npy", sideways), {}, "does not face one way.* select fewer frames"),
         (turned_images, {}, "expected the same proportions"),
         (lambda root: (root / "images_12x9").mkdir(), {}, "several folders of images, images_12x9, images_24x18"),
         (lambda root: shutil.rmtree(root / "mv_images/00003"), {}, "mv_images/00003 does not exist"),

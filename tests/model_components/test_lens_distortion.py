@@ -6,7 +6,12 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 
-from nf_plugins.model_components.lens_distortion import distort, largest_magnification, largest_squared_radius
+from nf_plugins.model_components.lens_distortion import (
+    distort,
+    largest_magnification,
+    largest_squared_radius,
+    undistort,
+)
 from nf_plugins.model_components.visual_hull import cells_inside_silhouette, project_points
 
 LENS = torch.tensor([-0.12, 0.05, -0.02, 0.0, 0.003, -0.002])
@@ -26,6 +31,38 @@ def test_distortion_is_opencvs():
     in_space = np.concatenate([points.numpy(), np.ones((50, 1))], axis=1)
     expected, _ = cv2.projectPoints(in_space, np.zeros(3), np.zeros(3), np.eye(3), np.array([k1, k2, p1, p2, k3]))
     np.testing.assert_allclose(distort(points, LENS.double()).numpy(), expected[:, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        LENS.tolist(),
+        [0.3, -0.1, 0.0, 0.0, 0.0, 0.0],  # pincushion that turns
+        [-0.3, 0.0, 0.0, 0.0, 0.01, -0.01],  # barrel that folds
+        [-0.3, 0.1, -0.02, 0.001, 0.001, 0.001],
+        [1.2, -3.0, 2.0, 0.0, 0.0, 0.0],  # neither
+        [0.0] * 6,
+    ],
+)
+def test_undistortion_is_the_inverse_up_to_the_rim(params: list[float]):
+    lens = torch.tensor(params, dtype=torch.float64)
+    points = 2.4 * torch.rand(4000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) - 1.2
+    points = points[points.square().sum(-1) < min(0.9 * largest_squared_radius(lens), 1.44)]
+    found, converged = undistort(distort(points[:100], lens).reshape(2, 50, 2), lens)
+    assert found.shape == (2, 50, 2) and converged.shape == (2, 50)
+    found, converged = undistort(distort(points, lens).float(), lens.float())
+    assert found.dtype == torch.float64 and bool(converged.all())
+    found, converged = undistort(distort(points, lens), lens)
+    assert bool(converged.all()) and float((found - points).abs().max()) < 1e-9
+
+
+def test_what_no_point_is_imaged_at_has_no_undistortion():
+    fold = torch.tensor([-0.12, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    rim = 2 / 3 / 0.36**0.5  # r (1 - 0.12 r^2) at its largest
+    points = torch.tensor([[rim - 1e-4, 0.0], [0.0, rim + 1e-4], [3.0, 4.0], [1e6, -1e6], [0.0, 0.0]])
+    found, converged = undistort(points.double(), fold)
+    assert converged.tolist() == [True, False, False, False, True] and bool(found.isfinite().all())
+    assert bool((found.norm(dim=-1) <= 1 / 0.36**0.5).all())
 
 
 def test_projection_agrees_with_the_rays_of_a_distorted_camera():

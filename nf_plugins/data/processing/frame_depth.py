@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from nf_plugins.data import validation
 from nf_plugins.data.flow_triangulation import fill_smoothly
-from nf_plugins.data.processing.photographs import ImageFolder
+from nf_plugins.data.monocular_files import CONSTANT_DISPARITY
 from nf_plugins.errors import InputError
 
 DEPTH_SUFFIXES = (".npy", ".npz", ".png", ".tif", ".tiff")
@@ -68,47 +67,11 @@ def _require_inverse_depth(name: str, config: Any) -> None:
         )
 
 
-def find_frame_files(
-    folder: Path, *, names: Sequence[str], total: int, places: Sequence[int], suffixes: Sequence[str], expected: str
-) -> list[Path]:
-    """The file of every chosen frame: called like it, else by order, as many as all frames or as the chosen ones.
-
-    Args:
-        folder: Of the files.
-        names: Of the chosen frames' images; empty strings where the frames have none.
-        total: Number of all frames of the recording.
-        places: Of the chosen ones among them.
-        suffixes: Of files that count.
-        expected: What messages say should be there.
-
-    Raises:
-        InputError: Neither fits.
-    """
-    validation.require_folder(folder, expected)
-    files = sorted(
-        (path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")),
-        key=lambda path: validation.natural_key(path.name),
-    )
-    by_name = ImageFolder(folder, {path.name: path for path in files})
-    found = [by_name.find(name) if name else None for name in names]
-    complete = [path for path in found if path is not None]
-    if len(complete) == len(names) and len(set(complete)) == len(names):
-        return complete
-    if len(files) == total:
-        return [files[place] for place in places]
-    if len(files) == len(places):
-        return files
-    raise InputError(
-        f"The folder {folder} holds {len(files)} files, but the recording has {total} frames, of which {len(places)} "
-        f"are chosen, expected {expected}, called like the frames, or one for each in their order."
-    )
-
-
 def read_depth_file(path: Path) -> NDArray[np.float32]:
     """The numbers of a depth file (h, w), as they are.
 
     Raises:
-        InputError: It cannot be read, is no map, or is the same everywhere.
+        InputError: It cannot be read, or is no map.
     """
     from PIL import Image
 
@@ -124,13 +87,29 @@ def read_depth_file(path: Path) -> NDArray[np.float32]:
         raise InputError(f"The depth map {path} cannot be read ({error}), expected {EXPECTED}.") from error
     if values.ndim != 2:
         raise InputError(f"The depth map {path} is {values.shape}, expected (H, W): write one number per pixel.")
-    finite = values[np.isfinite(values)]
-    if finite.size == 0 or finite.min() == finite.max():
+    return values
+
+
+def read_disparity_file(path: Path, kind: Literal["disparity", "metric"]) -> NDArray[np.float32]:
+    """Inverse depth of a depth file (h, w); NaN where it is unknown, see :func:`disparity_from`.
+
+    Raises:
+        InputError: It cannot be read, is no map, or is known nowhere or the same wherever it is known.
+    """
+    disparity = disparity_from(read_depth_file(path), kind)
+    known = disparity[np.isfinite(disparity)]
+    if not known.size:
+        above = " and above 0" if kind == "metric" else ""
+        raise InputError(
+            f"The depth map {path} is finite{above} nowhere, expected depth of some pixels: check --depth-kind {kind}, "
+            "or leave depth out with --depth-backend none."
+        )
+    if np.ptp(known) <= CONSTANT_DISPARITY * np.abs(known).max():
         raise InputError(
             f"The depth map {path} is the same everywhere, expected one that says something: find depth by other "
             "means, or leave it out with --depth-backend none."
         )
-    return values
+    return disparity
 
 
 def disparity_from(values: NDArray[np.float32], kind: Literal["disparity", "metric"]) -> NDArray[np.float32]:

@@ -10,16 +10,18 @@ from typing import Any, Literal
 import numpy as np
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from nf_plugins.data.monocular_files import FlowFiles
 from nf_plugins.data.parallel import threaded_map
 from nf_plugins.data.processing.centred_pinhole import common_pinhole
 from nf_plugins.data.processing.frame_depth import (
     DEPTH_SUFFIXES,
     EXPECTED,
     DepthNetwork,
-    find_frame_files,
     load_depth_network,
-    read_depth_file,
+    read_disparity_file,
 )
+from nf_plugins.data.processing.frame_files import find_flow_files, find_frame_files
+from nf_plugins.data.processing.frame_flow import check_flow_files
 from nf_plugins.data.processing.frame_sources import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -29,7 +31,7 @@ from nf_plugins.data.processing.frame_sources import (
 )
 from nf_plugins.data.processing.monocular_cameras import FrameCameras
 from nf_plugins.data.processing.monocular_scene import positions_differ
-from nf_plugins.data.processing.optical_flow import FlowEstimator
+from nf_plugins.data.processing.optical_flow import FlowEstimator, choose_flow_estimator
 from nf_plugins.data.processing.options import MonocularVideoOptions
 from nf_plugins.data.processing.stage_log import Stage, StageLog, fingerprint_array, fingerprint_files
 from nf_plugins.data.transforms_json import Lens
@@ -59,6 +61,7 @@ class Recording:
     """Height and width of the frames."""
     mask_files: list[Path] | None
     depth_files: list[Path] | None
+    flow_files: FlowFiles | None
 
     @property
     def made_with(self) -> dict[str, Any]:
@@ -96,6 +99,14 @@ def check_options(options: MonocularVideoOptions) -> None:
         raise InputError(f"--epipolar-threshold is {options.epipolar_threshold:g}, expected more than 0 pixels.")
     if options.bounds is not None and not 0 < options.bounds[0] < options.bounds[1] < np.inf:
         raise InputError(f"--bounds is {options.bounds}, expected 0 < near < far.")
+    _check_flow_options(options)
+    for option in ("flow_folder", "depth_folder", "motion_masks"):
+        given = getattr(options, option)
+        if given is not None and given.resolve().is_relative_to(options.output_dir.resolve()):
+            raise InputError(
+                f"--{option.replace('_', '-')} {given} lies in --output-dir {options.output_dir}, whose files are "
+                "deleted when they are made anew, expected a folder of your own: copy it elsewhere."
+            )
     if options.depth_backend == "folder" and options.depth_folder is None:
         raise InputError("--depth-backend folder reads --depth-folder, which is not given.")
     if options.depth_folder is not None and options.depth_backend not in ("auto", "folder"):
@@ -104,8 +115,27 @@ def check_options(options: MonocularVideoOptions) -> None:
         )
 
 
+def _check_flow_options(options: MonocularVideoOptions) -> None:
+    if options.flow_backend == "folder" and options.flow_folder is None:
+        raise InputError("--flow-backend folder reads --flow-folder, which is not given.")
+    if options.flow_folder is None:
+        return
+    if options.flow_backend not in ("auto", "folder"):
+        raise InputError(
+            f"--flow-folder is given with --flow-backend {options.flow_backend}, expected folder: leave one out."
+        )
+    if options.flow_weights is not None:
+        raise InputError(f"--flow-weights {options.flow_weights} is given with --flow-folder: leave one out.")
+    if options.frame_stride != 1:
+        raise InputError(
+            f"--frame-stride is {options.frame_stride} with --flow-folder, expected 1, because files of flow lead from "
+            "a frame to the next one: give the folder of every such frame as --data, with flow between these, or leave "
+            "--flow-folder out."
+        )
+
+
 def look_at(options: MonocularVideoOptions) -> Recording:
-    """The recording with its masks and depth maps, checked.
+    """The recording with its masks, depth maps and flow, checked.
 
     Raises:
         InputError: Something is missing or damaged, or there are fewer than three frames.
@@ -124,19 +154,25 @@ def look_at(options: MonocularVideoOptions) -> Recording:
             "around 30 work best."
         )
     first = next(read_frames(source, indices[:1]))
-    names = [source.files[index].name if source.files else "" for index in indices]
-    find = partial(find_frame_files, names=names, total=len(source), places=indices)
-    masks = depths = None
+    names = [file.name for file in source.files] or [""] * len(source)
+    chosen_names = [names[index] for index in indices]
+    find = partial(find_frame_files, names=chosen_names, total=len(source), places=indices)
+    masks = depths = flows = None
     if options.motion_masks is not None:
         masks = find(options.motion_masks, suffixes=IMAGE_SUFFIXES, expected="a mask per frame")
     if options.depth_folder is not None:
         depths = find(options.depth_folder, suffixes=DEPTH_SUFFIXES, expected=EXPECTED)
+    if options.flow_folder is not None:
+        flows = find_flow_files(options.flow_folder, names=names, places=indices)
     size = (first.shape[0], first.shape[1])
     for file, header in zip(masks or (), read_image_headers(masks or (), "Checking masks"), strict=True):
         _require_shape(file, (header.height, header.width), size)
-    for file, values in zip(depths or (), threaded_map(read_depth_file, depths or (), "Checking depth"), strict=True):
+    read_depth = partial(read_disparity_file, kind=options.depth_kind)
+    for file, values in zip(depths or (), threaded_map(read_depth, depths or (), "Checking depth"), strict=True):
         _require_shape(file, (values.shape[0], values.shape[1]), size)
-    return Recording(source, indices, size, masks, depths)
+    if flows is not None:
+        check_flow_files(flows, size)
+    return Recording(source, indices, size, masks, depths, flows)
 
 
 def _require_shape(file: Path, size: tuple[int, int], frame_size: tuple[int, int]) -> None:
@@ -168,6 +204,19 @@ def check_cameras(options: MonocularVideoOptions, cameras: FrameCameras) -> Lens
     return target
 
 
+def choose_flow(options: MonocularVideoOptions, log: StageLog) -> FlowEstimator | None:
+    """What searches flow; None where it is read from files. auto stays with what an earlier run that is gone on with
+    began.
+
+    Raises:
+        InputError: RAFT is asked for and its weights cannot be had.
+    """
+    if options.flow_folder is not None or options.flow_backend == "folder":
+        return None
+    earlier = None if options.overwrite else (log.made_with("flow") or {}).get("backend")
+    return choose_flow_estimator(options.flow_backend, options.flow_weights, earlier)
+
+
 def choose_depth(options: MonocularVideoOptions, log: StageLog) -> DepthChoice:
     """Where depth is to come from; auto stays with what an earlier run that is gone on with began.
 
@@ -194,7 +243,7 @@ def plan_stages(
     options: MonocularVideoOptions,
     recording: Recording,
     cameras: FrameCameras | None,
-    estimator: FlowEstimator,
+    estimator: FlowEstimator | None,
     backend: DepthBackend,
 ) -> dict[str, Stage]:
     """What determines the files of each stage.
@@ -203,7 +252,7 @@ def plan_stages(
         options: Of the run.
         recording: The frames.
         cameras: None where COLMAP is to find them.
-        estimator: Of flow.
+        estimator: Of flow; None where it is read from files.
         backend: Of depth.
     """
     planned: dict[str, Stage] = {}
@@ -217,7 +266,9 @@ def plan_stages(
         poses = fingerprint_array(cameras.camera_to_worlds)
     frames = {**recording.made_with, "resize_height": options.resize_height, "lenses": lenses}
     planned["frames"] = Stage(frames, ("images", "images_*"), tuple(planned))
-    flow = {"backend": estimator.name, "weights": estimator.weights, "flow_long_side": options.flow_long_side}
+    flow: dict[str, Any] = {"backend": "folder", "files": fingerprint_files(_all_files(recording.flow_files))}
+    if estimator is not None:
+        flow = {"backend": estimator.name, "weights": estimator.weights, "flow_long_side": options.flow_long_side}
     planned["flow"] = Stage(flow, ("flow_i1",), ("frames",))
     given = None if recording.mask_files is None else fingerprint_files(recording.mask_files)
     masks = {"epipolar_threshold": options.epipolar_threshold, "motion_masks": given, "poses": poses}
@@ -232,3 +283,7 @@ def plan_stages(
     before = "motion_masks" if backend == "triangulated" else "frames"
     planned["depth"] = Stage(depth, ("disp",), (before,))
     return planned
+
+
+def _all_files(flows: FlowFiles | None) -> list[Path]:
+    return [path for path in (*flows.forward, *flows.backward) if path is not None] if flows is not None else []

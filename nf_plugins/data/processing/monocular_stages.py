@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from nf_plugins.data.epipolar_motion import motion_mask
 from nf_plugins.data.flow_consistency import consistent_pixels
 from nf_plugins.data.flow_triangulation import fill_smoothly
-from nf_plugins.data.optical_flow_files import write_flow
+from nf_plugins.data.optical_flow_files import OpticalFlow, write_flow
 from nf_plugins.data.processing.centred_pinhole import resample
 from nf_plugins.data.processing.frame_depth import (
     DepthNetwork,
-    disparity_from,
-    read_depth_file,
+    read_disparity_file,
     resample_known,
     resize_map,
 )
@@ -62,8 +61,16 @@ def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.
     return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def write_flows(scene: MonocularScene, estimator: FlowEstimator, long_side: int) -> None:
-    """Flow between all neighbours, both ways, with where they agree."""
+def write_flows(
+    scene: MonocularScene, flows_after: Callable[[int], tuple[OpticalFlow, OpticalFlow]], source: str
+) -> None:
+    """Flow between all neighbours, both ways, with where it is trusted.
+
+    Args:
+        scene: Gets the files.
+        flows_after: Of a frame's number: flow from it to the next frame, and from there back to it.
+        source: What the progress bar calls it.
+    """
     folder = scene.folder
     missing = [
         frame
@@ -71,16 +78,29 @@ def write_flows(scene: MonocularScene, estimator: FlowEstimator, long_side: int)
         if not (folder.flow_forward(frame).is_file() and folder.flow_backward(frame + 1).is_file())
     ]
     with progress_bar() as progress:
-        task = progress.add_task(
-            f"Flow ({estimator.name})", total=len(scene) - 1, completed=len(scene) - 1 - len(missing)
-        )
+        task = progress.add_task(f"Flow ({source})", total=len(scene) - 1, completed=len(scene) - 1 - len(missing))
         for frame in missing:
-            first, second = (read_photograph(folder.original(number)) for number in (frame, frame + 1))
-            forward = estimator.flow_at(first, second, long_side, scene.size)
-            backward = estimator.flow_at(second, first, long_side, scene.size)
-            write_flow(folder.flow_forward(frame), forward, consistent_pixels(forward, backward))
-            write_flow(folder.flow_backward(frame + 1), backward, consistent_pixels(backward, forward))
+            forward, backward = flows_after(frame)
+            write_flow(folder.flow_forward(frame), *forward)
+            write_flow(folder.flow_backward(frame + 1), *backward)
             progress.advance(task)
+
+
+def searched_flow(
+    scene: MonocularScene, estimator: FlowEstimator, long_side: int
+) -> Callable[[int], tuple[OpticalFlow, OpticalFlow]]:
+    """A function that searches flow between a frame and the next, trusted where both ways agree."""
+
+    def search(frame: int) -> tuple[OpticalFlow, OpticalFlow]:
+        first, second = (read_photograph(scene.folder.original(number)) for number in (frame, frame + 1))
+        forward = estimator.flow_at(first, second, long_side, scene.size)
+        backward = estimator.flow_at(second, first, long_side, scene.size)
+        return (
+            OpticalFlow(forward, consistent_pixels(forward, backward)),
+            OpticalFlow(backward, consistent_pixels(backward, forward)),
+        )
+
+    return search
 
 
 def write_motion_masks(
@@ -127,18 +147,10 @@ def given_depth(
     target: Lens,
     size: tuple[int, int],
 ) -> Callable[[int], NDArray[np.float32]]:
-    """A function that reads the inverse depth of a frame (H, W), brought to the frames' lens and size; NaN is unknown.
-
-    It raises an InputError for a map without any depth.
-    """
+    """A function that reads the inverse depth of a frame (H, W), brought to the frames' lens and size; NaN: unknown."""
 
     def read(frame: int) -> NDArray[np.float32]:
-        disparity = disparity_from(read_depth_file(files[frame]), kind)
-        if np.isnan(disparity).all():
-            raise InputError(
-                f"The depth map {files[frame]} is above 0 nowhere, expected depth of some pixels: check --depth-kind "
-                f"{kind}, or leave depth out with --depth-backend none."
-            )
+        disparity = read_disparity_file(files[frame], kind)
 
         def change(values: NDArray[np.float32]) -> NDArray[np.float32]:
             return resize_map(np.asarray(resample(values, lenses[frame], target), dtype=np.float32), size)

@@ -14,6 +14,7 @@ from nf_plugins.atomic_files import check_writable, write_json
 from nf_plugins.data.monocular_video import depth_bounds
 from nf_plugins.data.poses_bounds import PosesBounds, write_poses_bounds
 from nf_plugins.data.processing import monocular_stages as stages
+from nf_plugins.data.processing.frame_flow import given_flow
 from nf_plugins.data.processing.frame_sources import open_source, read_frames
 from nf_plugins.data.processing.known_cameras import find_colmap
 from nf_plugins.data.processing.monocular_cameras import (
@@ -30,12 +31,13 @@ from nf_plugins.data.processing.monocular_plan import (
     check_cameras,
     check_options,
     choose_depth,
+    choose_flow,
     look_at,
     plan_stages,
 )
 from nf_plugins.data.processing.monocular_report import PREVIEW_FILE, REPORT_FILE, write_report
 from nf_plugins.data.processing.monocular_scene import MonocularScene
-from nf_plugins.data.processing.optical_flow import FlowEstimator, choose_flow_estimator
+from nf_plugins.data.processing.optical_flow import FlowEstimator
 from nf_plugins.data.processing.options import MonocularVideoOptions
 from nf_plugins.data.processing.stage_log import Stage, StageLog, Warnings
 from nf_plugins.data.writers.nsff_files import NsffFolder, write_image
@@ -67,8 +69,7 @@ def process_monocular_video(options: MonocularVideoOptions) -> str:
     elif find_colmap(options.output_dir / COLMAP_FOLDER) is None:
         require_colmap()
     depth = choose_depth(options, log)
-    earlier = None if options.overwrite else (log.made_with("flow") or {}).get("backend")
-    estimator = choose_flow_estimator(options.flow_backend, options.flow_weights, earlier)
+    estimator = choose_flow(options, log)
     planned = plan_stages(options, recording, cameras, estimator, depth.backend)
     log.require_fresh(planned, options.overwrite)
     check_writable(options.output_dir / REPORT_FILE)
@@ -90,8 +91,14 @@ class _Run:
         self.planned = planned
         self.warnings = Warnings()
 
-    def make(self, cameras: FrameCameras | None, estimator: FlowEstimator, depth: DepthChoice) -> str:
-        """All of it; returns the ns-train command."""
+    def make(self, cameras: FrameCameras | None, estimator: FlowEstimator | None, depth: DepthChoice) -> str:
+        """All of it; returns the ns-train command.
+
+        Args:
+            cameras: None where COLMAP is to find them.
+            estimator: Of flow; None where it is read from files.
+            depth: Where it comes from.
+        """
         options = self.options
         if len(self.recording.indices) < FEW_FRAMES:
             self.warnings.say(
@@ -99,9 +106,7 @@ class _Run:
             )
         cameras = cameras or self.run_colmap()
         scene = self.make_frames(cameras)
-        self.begin("flow")
-        stages.write_flows(scene, estimator, options.flow_long_side)
-        self.log.finish("flow")
+        self.make_flow(scene, cameras, estimator)
         self.make_motion_masks(scene, cameras)
         depth_facts = self.make_depth(scene, cameras, depth)
         bounds, bounds_source = self.bounds_of(scene, cameras)
@@ -112,7 +117,7 @@ class _Run:
         facts = {
             "poses": cameras.source,
             "bounds": {"source": bounds_source, "near": float(bounds[:, 0].min()), "far": float(bounds[:, 1].max())},
-            "flow": estimator.name,
+            "flow": "folder" if estimator is None else estimator.name,
             "depth": depth_facts,
         }
         self.say(write_report(scene, self.warnings, facts))
@@ -155,6 +160,18 @@ class _Run:
         stages.write_frames(self.recording.source, self.recording.indices, cameras.lenses, target, folder)
         self.log.finish("frames", size=[height, width])
         return MonocularScene(folder, target.resized(width, height), cameras.camera_to_worlds)
+
+    def make_flow(self, scene: MonocularScene, cameras: FrameCameras, estimator: FlowEstimator | None) -> None:
+        """Between neighbours, searched or from files."""
+        self.begin("flow")
+        if estimator is not None:
+            search = stages.searched_flow(scene, estimator, self.options.flow_long_side)
+            stages.write_flows(scene, search, estimator.name)
+        elif self.recording.flow_files is not None:
+            target = check_cameras(self.options, cameras)
+            read = given_flow(self.recording.flow_files, cameras.lenses, target, scene.size)
+            stages.write_flows(scene, read, "files")
+        self.log.finish("flow")
 
     def make_motion_masks(self, scene: MonocularScene, cameras: FrameCameras) -> None:
         """From flow, given masks, or both."""

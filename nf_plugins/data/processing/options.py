@@ -157,9 +157,12 @@ class MonocularVideoOptions:
     """Frames per second of a folder of images."""
     resize_height: int = 288
     """Height in pixels of the images to train on, width by aspect; frames that are smaller stay as they are."""
-    flow_backend: Literal["auto", "raft", "dis"] = "auto"
-    """Optical flow by torchvision's RAFT, or by OpenCV's DIS, which needs no weights; auto takes RAFT if its weights
-    can be had."""
+    flow_backend: Literal["auto", "raft", "dis", "folder"] = "auto"
+    """Optical flow by torchvision's RAFT, by OpenCV's DIS, which needs no weights, or from files. auto takes
+    --flow-folder if given, else RAFT if its weights can be had, else DIS."""
+    flow_folder: Path | None = None
+    """Folder with flow of the frames to the next one (<frame>_fwd) and to the one before (<frame>_bwd), <frame> being
+    the image's name or a number: NSFF's .npz, .flo, .npy (H, W, 2), or KITTI's 16-bit .png."""
     flow_weights: Path | None = None
     """State dict of torchvision's raft_large or raft_small; None takes torchvision's own, from its cache or the net."""
     flow_long_side: int = 768

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from PIL import Image
 
 from nf_plugins.data.processing.frame_depth import (
     disparity_from,
-    find_frame_files,
     load_depth_network,
     read_depth_file,
+    read_disparity_file,
     resample_known,
     resize_map,
 )
@@ -68,23 +69,6 @@ def test_without_transformers_that_is_said(monkeypatch: pytest.MonkeyPatch):
         load_depth_network("known")
 
 
-def test_files_belong_to_frames_by_name_or_by_order(tmp_path: Path):
-    for name in ("b_2.npy", "b_10.npy", "a_1.png", "notes.txt"):
-        (tmp_path / name).touch()
-
-    def find(names: list[str], total: int, places: list[int]) -> list[str]:
-        found = find_frame_files(
-            tmp_path, names=names, total=total, places=places, suffixes=(".npy", ".png"), expected="depth maps"
-        )
-        return [path.name for path in found]
-
-    assert find(["b_10.jpg", "a_1.jpg"], 7, [3, 4]) == ["b_10.npy", "a_1.png"]
-    assert find(["", ""], 3, [0, 2]) == ["a_1.png", "b_10.npy"]
-    assert find(["x", "y", "z"], 9, [4, 5, 6]) == ["a_1.png", "b_2.npy", "b_10.npy"]
-    with pytest.raises(InputError, match="holds 3 files, but the recording has 9 frames, of which 2 are chosen"):
-        find(["x", "y"], 9, [4, 5])
-
-
 def test_maps_are_read_and_useless_ones_refused(tmp_path: Path):
     values = np.arange(12, dtype=np.uint16).reshape(3, 4) * 1000
     Image.fromarray(values).save(tmp_path / "map.png")
@@ -92,12 +76,29 @@ def test_maps_are_read_and_useless_ones_refused(tmp_path: Path):
     np.savez(tmp_path / "map.npz", depth=values)
     for suffix in ("png", "npy", "npz"):
         np.testing.assert_array_equal(read_depth_file(tmp_path / f"map.{suffix}"), values)
-    np.save(tmp_path / "flat.npy", np.full((3, 4), 2.0))
     np.save(tmp_path / "rgb.npy", np.zeros((3, 4, 3)))
     (tmp_path / "broken.npy").write_bytes(b"no")
-    for name, message in (("flat", "the same everywhere"), ("rgb", "expected .H, W."), ("broken", "cannot be read")):
+    for name, message in (("rgb", "expected .H, W."), ("broken", "cannot be read")):
         with pytest.raises(InputError, match=message):
             read_depth_file(tmp_path / f"{name}.npy")
+
+
+@pytest.mark.parametrize("kind", ["disparity", "metric"])
+def test_constant_depth_is_refused(tmp_path: Path, kind: Literal["disparity", "metric"]):
+    path = tmp_path / "map.npy"
+    flat = np.full((3, 4), 2.0)
+    rounded = flat * (1 + 1e-8 * np.arange(12).reshape(3, 4))
+    gaps = np.where(np.eye(3, 4, dtype=bool), np.nan, flat)
+    unknown = {"metric": [np.where(np.eye(3, 4, dtype=bool), 0, flat)]}.get(kind, [])
+    for values in (flat, rounded, gaps, *unknown):
+        np.save(path, values)
+        with pytest.raises(InputError, match=r"map\.npy is the same everywhere.*--depth-backend none"):
+            read_disparity_file(path, kind)
+    np.save(path, np.full((3, 4), np.nan if kind == "disparity" else -1.0))
+    with pytest.raises(InputError, match=f"is finite.* nowhere, expected depth of some pixels: .*--depth-kind {kind}"):
+        read_disparity_file(path, kind)
+    np.save(path, np.where(np.eye(3, 4, dtype=bool), 0.5, 2.0))
+    assert np.isfinite(read_disparity_file(path, kind)).all()
 
 
 def test_metric_depth_is_inverted_and_what_is_unknown_stays_unknown():

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
+from nf_plugins.data.flow_consistency import resize_flow
 from nf_plugins.data.monocular_video import PixelConvention
-from nf_plugins.data.optical_flow_files import read_flow, write_flow
+from nf_plugins.data.optical_flow_files import read_flow, write_flo, write_flow
 from nf_plugins.data.poses_bounds import PosesBounds, read_poses_bounds, write_poses_bounds
 from nf_plugins.data.processing import monocular_video as command
 from nf_plugins.data.processing import optical_flow
@@ -64,16 +66,50 @@ def frame_of(number: int) -> tuple[np.ndarray, np.ndarray]:
     return np.round(127.5 + 110 * image).astype(np.uint8), square
 
 
-def opengl_poses(centres: np.ndarray) -> np.ndarray:
+def true_flow(number: int, other: int) -> np.ndarray:
+    """(H, W, 2) in pixels of the recording, to a frame before or after."""
+    moved = CENTRES[other] - CENTRES[number]
+    wall = -FOCAL * moved[:2] / wall_depth(CENTRES[number])[..., None]
+    square = FOCAL * (np.array([0.25 * moved[0], 0.14 * (other - number)]) - moved[:2]) / SQUARE_DEPTH
+    return np.where(frame_of(number)[1][..., None], square, wall)
+
+
+def write_true_flow(folder: Path, scale: float = 1.0, names: str = "{}") -> Path:
+    """Of all frames, forward as .flo and backward as .npy, at a size of its own."""
+    folder.mkdir()
+    for number in range(FRAMES):
+        for direction, other in (("fwd", number + 1), ("bwd", number - 1)):
+            if 0 <= other < FRAMES:
+                size = round(scale * HEIGHT), round(scale * WIDTH)
+                flow = resize_flow(true_flow(number, other), *size)
+                path = folder / f"{names.format(number)}_{direction}"
+                write_flo(path.with_suffix(".flo"), flow) if other > number else np.save(f"{path}.npy", flow)
+    return folder
+
+
+def turned_frame(yaw: float) -> np.ndarray:
+    """The wall as a camera at the origin sees it."""
+    directions = rays() @ turn(yaw).T
+    point = directions / (directions @ SLOPE)[..., None]
+    return np.round(127.5 + 110 * texture(point[..., 0], point[..., 1])).astype(np.uint8)
+
+
+def turn(yaw: float) -> np.ndarray:
+    return np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+
+
+def opengl_poses(centres: np.ndarray, yaws: np.ndarray | None = None) -> np.ndarray:
     poses = np.tile(np.eye(4)[:3], (len(centres), 1, 1))
+    if yaws is not None:
+        poses[:, :, :3] = [turn(yaw) for yaw in yaws]
     poses[:, :, 1:3] *= -1
     poses[:, :, 3] = centres
     return poses
 
 
-def write_poses(path: Path, centres: np.ndarray = CENTRES) -> Path:
+def write_poses(path: Path, centres: np.ndarray = CENTRES, yaws: np.ndarray | None = None) -> Path:
     bounds = np.tile([2.0, 6.0], (len(centres), 1))
-    write_poses_bounds(path, PosesBounds(opengl_poses(centres), bounds, HEIGHT, WIDTH, FOCAL))
+    write_poses_bounds(path, PosesBounds(opengl_poses(centres, yaws), bounds, HEIGHT, WIDTH, FOCAL))
     return path
 
 
@@ -223,6 +259,69 @@ def test_given_masks_and_depth_are_brought_in(recording: Path, tmp_path: Path):
     )
 
 
+def test_flow_of_files_is_brought_in(recording: Path, tmp_path: Path):
+    folder = write_true_flow(tmp_path / "flow", 0.5)
+    given = {"flow_folder": folder, "flow_backend": "auto", "start_frame": 1, "num_frames": 3}
+    options = options_for(recording, tmp_path / "out", **given)
+    process_monocular_video(options)
+    flows, flow_masks = tmp_path / "out" / "flow_i1", {}
+    for name, number, other in (("00000_fwd", 1, 2), ("00001_bwd", 2, 1), ("00002_bwd", 3, 2)):
+        flow, valid = read_flow(flows / f"{name}.npz")
+        truth = resize_flow(true_flow(number, other), 48, 64)
+        square = np.asarray(Image.fromarray(frame_of(number)[1]).resize((64, 48))) > 0
+        inner = np.logical_or(*(ndimage.binary_erosion(part, iterations=3) for part in (square, ~square)))
+        assert np.abs(flow - truth)[inner].max() < 0.02
+        flow_masks[name] = valid
+        # What leads out of the image is not confirmed, what stays in it is, but for the border of the square.
+        assert valid[:, 8:-8].mean() > 0.85 and not valid.all()
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["flow"] == "folder"
+    disparity = np.load(tmp_path / "out" / "disp" / "00001.npy")
+    truth = np.asarray(Image.fromarray((1 / wall_depth(CENTRES[2])).astype(np.float32)).resize((64, 48)))
+    known = np.isfinite(disparity)
+    assert known.mean() > 0.5 and np.median(np.abs(disparity / truth - 1)[known]) < 0.01
+    # A stopped run is gone on with.
+    lost, kept = flows / "00000_fwd.npz", flows / "00001_fwd.npz"
+    before = kept.stat().st_mtime_ns
+    lost.unlink()
+    process_monocular_video(options)
+    assert kept.stat().st_mtime_ns == before
+    np.testing.assert_array_equal(read_flow(lost).valid, flow_masks["00000_fwd"])
+    # Files that have changed are noticed, and their masks kept to.
+    left = np.broadcast_to(np.arange(48) < 24, (36, 48))
+    write_flow(folder / "1_fwd.npz", resize_flow(true_flow(1, 2), 36, 48), left)
+    with pytest.raises(InputError, match="holds flow made with another files"):
+        process_monocular_video(options)
+    options.overwrite = True
+    process_monocular_video(options)
+    assert not read_flow(lost).valid[:, 32:].any()
+    np.testing.assert_array_equal(read_flow(lost).valid[:, :30], flow_masks["00000_fwd"][:, :30])
+
+
+def test_bad_flow_is_refused_before_anything_is_written(recording: Path, tmp_path: Path):
+    output = tmp_path / "out"
+
+    def refuse(match: str, **given: Any) -> None:
+        usual = {"flow_backend": "folder", "depth_backend": "none"}
+        with pytest.raises(InputError, match=match):
+            process_monocular_video(options_for(recording, output, **{**usual, **given}))
+        assert not output.exists()
+
+    refuse("--flow-backend folder reads --flow-folder, which is not given")
+    refuse("absent does not exist, expected <frame>_fwd", flow_folder=tmp_path / "absent")
+    refuse("--flow-folder .*flow_i1 lies in --output-dir .*: copy it elsewhere", flow_folder=output / "flow_i1")
+    folder = write_true_flow(tmp_path / "flow", names="frame_{}")  # the images' names are counted from 1
+    refuse("--flow-backend dis, expected folder: leave one out", flow_folder=folder, flow_backend="dis")
+    refuse("--frame-stride is 2 with --flow-folder, expected 1", flow_folder=folder, frame_stride=2)
+    refuse("--flow-weights a.pth is given with --flow-folder", flow_folder=folder, flow_weights=Path("a.pth"))
+    (folder / "frame_3_bwd.npy").unlink()
+    missing = r"holds no frame_3_bwd\.\w+, the backward flow from frame 3 \(frame_4.png\) to frame 2.*--flow-backend"
+    refuse(missing, flow_folder=folder)
+    np.save(folder / "frame_3_bwd.npy", np.zeros((80, WIDTH, 2)))
+    refuse("frame_3_bwd.npy holds the flow of 96x80 pixels, but the frames are 96x72", flow_folder=folder)
+    (folder / "frame_3_bwd.npy").write_bytes(b"no")
+    refuse("frame_3_bwd.npy cannot be read", flow_folder=folder)
+
+
 def test_bad_input_is_refused_before_anything_is_written(recording: Path, tmp_path: Path):
     output = tmp_path / "out"
 
@@ -237,16 +336,35 @@ def test_bad_input_is_refused_before_anything_is_written(recording: Path, tmp_pa
         Image.fromarray(frame_of(number)[0]).save(two / f"{number}.png")
     refuse("holds 2 frames, 2 of them chosen, expected at least 3", data=two)
     refuse("holds 5 frames, 2 of them chosen, expected at least 3", num_frames=2)
+    for start in (5, 9):
+        refuse(f"holds 5 frames, 0 of them from frame {start} on in steps of 1, expected at least", start_frame=start)
+    refuse("holds 5 frames, 2 of them chosen, expected at least 3", start_frame=3)
+    refuse("--start-frame is -1, expected 0 or more", start_frame=-1)
     few = write_poses(tmp_path / "few.npy", CENTRES[:4])
     refuse("has 4 cameras, but .* has 5 frames, of which 3 are chosen", poses=few, num_frames=3)
     still = write_poses(tmp_path / "still.npy", np.zeros((FRAMES, 3)))
     refuse("at one place in all frames.*Depth cannot be triangulated", poses=still)
+    turning = write_poses(tmp_path / "turning.npy", np.ones((FRAMES, 3)), 0.04 * np.arange(FRAMES))
+    refuse("at one place in all frames.*Depth cannot be triangulated", poses=turning)
+    frames = [
+        {"file_path": f"frames/frame_{number + 1}.png", "transform_matrix": [*pose.tolist(), [0, 0, 0, 1]]}
+        for number, pose in enumerate(read_poses_bounds(turning).camera_to_worlds)
+    ]
+    lens = {"fl_x": FOCAL, "fl_y": FOCAL, "cx": WIDTH / 2, "cy": HEIGHT / 2, "w": WIDTH, "h": HEIGHT}
+    (tmp_path / "transforms.json").write_text(json.dumps({**lens, "frames": frames}))
+    no_bounds = {"poses": tmp_path / "transforms.json", "depth_backend": "none"}
+    refuse("only turns, or stands.*Nor can it be told how near and far things are, expected --bounds", **no_bounds)
     refuse("expected one of them", epipolar_threshold=None)
     constant = tmp_path / "constant"
     constant.mkdir()
     for number in range(FRAMES):
         np.save(constant / f"{number}.npy", np.ones((4, 4)))
     refuse("is the same everywhere", depth_folder=constant, depth_backend="folder")
+    np.save(constant / "2.npy", np.eye(4))  # nothing is known where depth is 0
+    for number in (0, 1, 3, 4):
+        np.save(constant / f"{number}.npy", 1 + np.eye(4))
+    metric = {"depth_folder": constant, "depth_backend": "folder", "depth_kind": "metric"}
+    refuse("2.npy is the same everywhere", **metric)
     output.mkdir()
     (output / "mine.txt").write_text("keep")
     with pytest.raises(InputError, match="was not written by this command"):
@@ -267,6 +385,24 @@ def test_a_turning_camera_is_said_to_turn(
     assert any("at one place in all frames" in message for message in report["warnings"])
     assert any("white everywhere" in message for message in report["warnings"])
     assert "train without its loss" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_camera_that_only_turns_has_no_depth_and_nothing_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # no depth network, wherever this runs
+    yaws = 0.03 * (np.arange(3) - 1)
+    (tmp_path / "frames").mkdir()
+    for number, yaw in enumerate(yaws):
+        Image.fromarray(turned_frame(yaw)).save(tmp_path / "frames" / f"{number}.png")
+    turning = write_poses(tmp_path / "turning.npy", np.zeros((3, 3)), yaws)
+    process_monocular_video(options_for(tmp_path, tmp_path / "out", poses=turning, depth_backend="auto"))
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["depth"]["source"] == "none" and not (tmp_path / "out" / "disp").exists()
+    assert any("only turns, or stands" in message for message in report["warnings"])
+    assert report["mask_ratio"]["largest"] < 0.2 and report["median_flow_pixels"]["smallest"] > 1
+    # Poses that were found are never at quite the same place: flow tells then.
+    found = write_poses(tmp_path / "found.npy", 1e-4 * np.random.default_rng(0).normal(size=(3, 3)), yaws)
+    with pytest.raises(InputError, match="the camera only turns or hardly moves.*Give depth with --depth-folder"):
+        process_monocular_video(options_for(tmp_path, tmp_path / "other", poses=found))
 
 
 def test_the_pixel_convention_of_poses_is_that_of_the_dataparser(tmp_path: Path):
