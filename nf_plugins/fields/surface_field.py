@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 
 import torch
 from nerfstudio.cameras.rays import RaySamples
-from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.fields.base_field import Field, FieldConfig
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -194,21 +193,5 @@ class SurfaceField(Field):
         return parametrize.cached()
 
     def get_density(self, ray_samples: RaySamples) -> tuple[Tensor, Tensor]:
-        """A surface has no density; rendering goes through distances."""
+        """A surface has no density; rendering goes through distances, so there is no ``get_outputs`` either."""
         raise InputError("A surface field has no density; render it with a surface method such as idr.")
-
-    def get_outputs(
-        self, ray_samples: RaySamples, density_embedding: Tensor | None = None
-    ) -> dict[FieldHeadNames, Tensor]:
-        """Distance, gradient and colour at samples ``(*batch)``, as nerfstudio's own surface methods name them."""
-        positions = ray_samples.frustums.get_start_positions()
-        directions = ray_samples.frustums.directions.expand_as(positions).reshape(-1, 3)
-        points = positions.reshape(-1, 3)
-        geometry = self.geometry_and_gradient(points)
-        color = self.color(points, directions, geometry.gradient, geometry.feature)
-        shape = positions.shape[:-1]
-        return {
-            FieldHeadNames.RGB: color.view(*shape, 3),
-            FieldHeadNames.SDF: geometry.signed_distance.view(*shape, 1),
-            FieldHeadNames.GRADIENT: geometry.gradient.view(*shape, 3),
-        }

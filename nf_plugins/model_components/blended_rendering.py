@@ -10,10 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nf_plugins.model_components.ndc import NDCFrame, project, world_from_ndc
-
-LAST_LENGTH = 1e10
-"""Length of the last interval in ray parameters: whatever density is there stops the rest of the light."""
+from nf_plugins.model_components.ndc import NDCFrame, project
+from nf_plugins.model_components.sample_space import Reach, SampleSpace
 
 TRANSMITTANCE_OFFSET = 1e-10
 """Added to each factor of the transmittance, so that no product is zero from a single opaque sample."""
@@ -51,17 +49,6 @@ class BlendedRender(NamedTuple):
     """Sum of all weights times ray parameters, ``(*batch)``."""
     weights: BlendedWeights
     """Of the samples."""
-
-
-def sample_lengths(ray_parameters: Tensor, directions: Tensor) -> Tensor:
-    """Lengths of the intervals that begin at the samples, ``(*batch, K)``, the last one practically infinite.
-
-    Args:
-        ray_parameters: ``(*batch, K)``, increasing.
-        directions: ``(*batch, 3)``, whose length is that of one unit of the parameter.
-    """
-    last = torch.full_like(ray_parameters[..., :1], LAST_LENGTH)
-    return torch.cat([ray_parameters.diff(dim=-1), last], dim=-1) * directions.norm(dim=-1, keepdim=True)
 
 
 def sample_opacity(raw_density: Tensor, lengths: Tensor, noise: Tensor | float = 0.0) -> Tensor:
@@ -156,7 +143,7 @@ def disocclusion_map(moved_weights: Tensor, disocclusion: Tensor) -> Tensor:
 def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
     """Sum over the samples of weights ``(*batch, K)`` times values ``(*batch, K, C)``: ``(*batch, C)``.
 
-    Of scene flow it is the expected scene flow of the ray, NDC units per frame.
+    Of scene flow it is the expected scene flow of the ray, in sample coordinates per frame.
     """
     return (weights[..., None] * values).sum(-2)
 
@@ -176,30 +163,31 @@ def expected_point(weights: Tensor, points: Tensor, normalised: bool = True) -> 
 
 def expected_pixel(
     weights: Tensor,
-    ndc_points: Tensor,
-    frame: NDCFrame,
+    points: Tensor,
+    space: SampleSpace,
     camera_to_worlds: Tensor,
-    intrinsics: NDCFrame | Tensor | None = None,
+    intrinsics: NDCFrame | Tensor,
     *,
     normalised: bool = True,
-    depth_limits: tuple[float, float] | None = None,
+    reach: Reach = "unlimited",
 ) -> Tensor:
     """Pixel where a camera sees the expected point of a ray (the induced optical flow, NSFF Sec. 3.2).
 
     Args:
         weights: Of the dynamic field alone, ``(*batch, K)``.
-        ndc_points: Samples moved to the camera's time, ``(*batch, K, 3)``.
-        frame: Frustum of the normalised device coordinates.
+        points: Samples moved to the camera's time, sample coordinates ``(*batch, K, 3)``. They are averaged there,
+            before they are taken to the world.
+        space: The coordinates.
         camera_to_worlds: OpenGL poses ``(*batch, 3, 4)``; the batch broadcasts.
-        intrinsics: ``(*batch, 4)`` as in :func:`project`; None takes those of the frame.
+        intrinsics: ``(*batch, 4)`` or a frame, as in :func:`project`.
         normalised: See :func:`expected_point`.
-        depth_limits: See :func:`world_from_ndc`.
+        reach: How far away the point may be.
 
     Returns:
-        Column and row ``(*batch, 2)``.
+        Column and row ``(*batch, 2)``; infinite where the space gives no pixel (``least_depth``).
     """
-    points = world_from_ndc(expected_point(weights, ndc_points, normalised), frame, depth_limits)
-    return project(points, camera_to_worlds, frame if intrinsics is None else intrinsics)
+    world = space.world(expected_point(weights, points, normalised), reach)
+    return project(world, camera_to_worlds, intrinsics, space.least_depth)
 
 
 def _light_that_arrives(transparency: Tensor) -> Tensor:

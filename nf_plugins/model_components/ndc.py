@@ -14,11 +14,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nf_plugins.model_components.plane_samples import PlaneSamples, sample_lengths
+from nf_plugins.model_components.sample_space import FARTHEST_PARAMETER, Reach, SampleSpace
+
 SAFE_DEPTHS = (-1.0, 0.99)
 """Range of z' whose inverse is in front of the camera: from the near plane to 200 times its distance, for losses."""
 
 RENDERING_DEPTHS = (-1.0, 0.9999)
 """To 20000 times its distance, so far that the camera's own place does not move what is there in the image."""
+
+DEPTH_LIMITS: dict[Reach, tuple[float, float] | None] = {
+    "distances": SAFE_DEPTHS,
+    "pixels": RENDERING_DEPTHS,
+    "unlimited": None,
+}
+"""Range that z' is clamped to."""
 
 LEAST_SLOPE = 1e-3
 """Least component along -z of a unit ray that normalised device coordinates still hold."""
@@ -28,8 +38,11 @@ INVERSE_OFFSET = 1e-6
 
 
 @dataclass(frozen=True)
-class NDCFrame:
-    """The frustum that becomes the cube: one for all cameras of a scene."""
+class NDCFrame(SampleSpace):
+    """The frustum that becomes the cube: one for all cameras of a scene, and the coordinates in the cube.
+
+    What looks sideways or back (a camera that was turned round in the viewer) meets no plane: such rays see nothing.
+    """
 
     height: int
     """Rows of the images."""
@@ -47,6 +60,41 @@ class NDCFrame:
     def scales(self, like: Tensor) -> Tensor:
         """Cube units per unit of the quotients ``x / depth`` and ``y / depth``, ``(2,)``."""
         return like.new_tensor([2 * self.focal / self.width, 2 * self.focal / self.height])
+
+    @property
+    def least_depth(self) -> None:
+        """All points of the cube lie in front of the average camera."""
+
+    def on_rays(self, origins: Tensor, directions: Tensor, ray_parameters: Tensor) -> PlaneSamples:
+        """Samples whose intervals have their lengths in the cube."""
+        possible, ahead = forward_directions(directions)
+        ndc_origins, ndc_directions = ndc_rays(origins, possible, self)
+        points = ndc_origins[:, None] + ray_parameters[..., None] * ndc_directions[:, None]
+        lengths = sample_lengths(ray_parameters, ndc_directions) * ahead[:, None]
+        return PlaneSamples(points, directions, ray_parameters, lengths)
+
+    def world(self, points: Tensor, reach: Reach) -> Tensor:
+        """See :func:`world_from_ndc`; unlimited, points beyond infinity come out behind the camera."""
+        return world_from_ndc(points, self, DEPTH_LIMITS[reach])
+
+    def distances(self, origins: Tensor, directions: Tensor, ray_parameters: Tensor) -> Tensor:
+        """Distance from the origins to the planes of constant depth."""
+        ndc_origins, ndc_directions = ndc_rays(origins, forward_directions(directions)[0], self)
+        limited = ray_parameters.clamp(0, FARTHEST_PARAMETER)
+        points = world_from_ndc(ndc_origins + limited[..., None] * ndc_directions, self)
+        return (points - origins).norm(dim=-1)
+
+    def axial_parameter(
+        self, ray_parameter: Tensor, weight_sum: Tensor, directions: Tensor, camera_to_world: Tensor
+    ) -> Tensor:
+        """The parameter itself, which belongs to depth along the average camera's axis."""
+        return ray_parameter
+
+    def seen_motion(self, weights: Tensor, samples: PlaneSamples, flow: Tensor, origins: Tensor) -> Tensor:
+        """As the average camera sees it."""
+        moved = (weights[..., None] * flow).sum(-2)[..., :2]
+        # The image is two units wide and two high, and its rows run downwards.
+        return moved * moved.new_tensor([0.5, -0.5 * self.height / self.width])
 
 
 def ndc_rays(origins: Tensor, directions: Tensor, frame: NDCFrame) -> tuple[Tensor, Tensor]:
@@ -113,7 +161,9 @@ def world_from_ndc(points: Tensor, frame: NDCFrame, depth_limits: tuple[float, f
     return torch.cat([-points[..., :2] * z / frame.scales(points), z], dim=-1)
 
 
-def project(world_points: Tensor, camera_to_worlds: Tensor, intrinsics: NDCFrame | Tensor) -> Tensor:
+def project(
+    world_points: Tensor, camera_to_worlds: Tensor, intrinsics: NDCFrame | Tensor, least_depth: float | None = None
+) -> Tensor:
     """Pixels of world points.
 
     Args:
@@ -121,15 +171,20 @@ def project(world_points: Tensor, camera_to_worlds: Tensor, intrinsics: NDCFrame
         camera_to_worlds: OpenGL poses ``(*batch, 3 or 4, 4)``; the batch broadcasts.
         intrinsics: ``(fx, fy, cx, cy)`` in pixels ``(*batch, 4)``, which broadcasts; or a frame, whose principal point
             is the middle of the image.
+        least_depth: Points that do not lie deeper than this in front of the camera, scene units, have the pixel
+            (inf, inf), without gradient. None projects all: points behind the camera come out mirrored at it, points in
+            its plane are infinite.
 
     Returns:
-        ``(*batch, 2)``: column and row in the convention of the principal point. Points behind the camera come out
-        mirrored at it; points in its plane are infinite.
+        ``(*batch, 2)``: column and row in the convention of the principal point.
     """
     if isinstance(intrinsics, NDCFrame):
         intrinsics = intrinsics.intrinsics(world_points)
     rotations, centres = camera_to_worlds[..., :3, :3], camera_to_worlds[..., :3, 3]
     in_camera = ((world_points - centres)[..., None, :] @ rotations)[..., 0, :]
-    slopes = in_camera[..., :2] / -in_camera[..., 2:]
+    depth = -in_camera[..., 2:]
+    ahead = None if least_depth is None else depth > least_depth
+    slopes = in_camera[..., :2] / (depth if ahead is None else torch.where(ahead, depth, 1.0))
     signs = slopes.new_tensor([1.0, -1.0])  # rows run downwards
-    return signs * intrinsics[..., :2] * slopes + intrinsics[..., 2:]
+    pixels = signs * intrinsics[..., :2] * slopes + intrinsics[..., 2:]
+    return pixels if ahead is None else torch.where(ahead, pixels, torch.inf)

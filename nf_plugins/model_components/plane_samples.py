@@ -1,4 +1,4 @@
-"""Samples of rays in normalised device coordinates, where equal ray parameters lie on one plane."""
+"""Samples of rays at parameters that all rays of a camera share, so that equal ones lie on one plane or shell."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from nf_plugins.errors import InputError
-from nf_plugins.model_components.blended_rendering import sample_lengths
-from nf_plugins.model_components.ndc import NDCFrame, forward_directions, ndc_rays
+
+LAST_LENGTH = 1e10
+"""Length of the last interval: whatever density is there stops the rest of the light."""
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,14 @@ class PlaneSamples:
     """Samples on R rays, K on each, from near to far."""
 
     points: Tensor
-    """NDC ``(R, K, 3)``."""
+    """Sample coordinates ``(R, K, 3)``."""
     view_directions: Tensor
     """Unit directions of the rays in the world ``(R, 3)``."""
     ray_parameters: Tensor
-    """From 0, the near plane, to 1, infinity, ``(R, K)``."""
+    """From 0, where sampling begins, to 1, infinity, ``(R, K)``."""
     lengths: Tensor
-    """Lengths of the intervals that begin at the samples ``(R, K)``, NDC, the last one practically infinite. 0
-    on rays that do not look ahead, so that nothing on them is opaque."""
+    """Lengths of the intervals that begin at the samples ``(R, K)``, the last one practically infinite. 0 on rays that
+    the coordinates cannot hold, so that nothing on them is opaque."""
 
     @property
     def looks_ahead(self) -> Tensor:
@@ -54,21 +55,12 @@ def plane_parameters(num_rays: int, num_samples: int, like: Tensor, jitter: bool
     return lower + (upper - lower) * torch.rand(num_rays, num_samples, device=like.device, dtype=like.dtype)
 
 
-def place_samples(origins: Tensor, directions: Tensor, frame: NDCFrame, num_samples: int, jitter: bool) -> PlaneSamples:
-    """Samples of world rays.
-
-    What looks sideways or back (a camera that was turned round in the viewer) meets no plane: such rays see nothing.
+def sample_lengths(ray_parameters: Tensor, directions: Tensor) -> Tensor:
+    """Lengths of the intervals that begin at the samples, ``(*batch, K)``, the last one practically infinite.
 
     Args:
-        origins: ``(R, 3)``, world.
-        directions: ``(R, 3)``, world, unit length.
-        frame: The frustum.
-        num_samples: Samples of each ray.
-        jitter: See :func:`plane_parameters`.
+        ray_parameters: ``(*batch, K)``, increasing.
+        directions: ``(*batch, 3)``, whose length is that of one unit of the parameter.
     """
-    possible, ahead = forward_directions(directions)
-    ndc_origins, ndc_directions = ndc_rays(origins, possible, frame)
-    parameters = plane_parameters(len(origins), num_samples, origins, jitter)
-    points = ndc_origins[:, None] + parameters[..., None] * ndc_directions[:, None]
-    lengths = sample_lengths(parameters, ndc_directions) * ahead[:, None]
-    return PlaneSamples(points, directions, parameters, lengths)
+    last = torch.full_like(ray_parameters[..., :1], LAST_LENGTH)
+    return torch.cat([ray_parameters.diff(dim=-1), last], dim=-1) * directions.norm(dim=-1, keepdim=True)

@@ -1,8 +1,9 @@
 """Images between two key times: planes of samples are pushed along the scene flow and composited (NSFF, Sec. 3.4).
 
-In normalised device coordinates the k-th samples of all rays of an image lie on one plane. Every plane of either key
-time is splatted forwards on its own, many planes at once, and stays at its place in the order from front to back, as in
-a multiplane image. Pixel coordinates have their origin at the corner of the first pixel, whose centre is (0.5, 0.5).
+In normalised device coordinates the k-th samples of all rays of an image lie on one plane; in contracted space they lie
+on a shell around the camera, which takes the plane's part. Every plane of either key time is splatted forwards on its
+own, many planes at once, and stays at its place in the order from front to back, as in a multiplane image. Pixel
+coordinates have their origin at the corner of the first pixel, whose centre is (0.5, 0.5).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor
 
 from nf_plugins.model_components.blended_rendering import TRANSMITTANCE_OFFSET
-from nf_plugins.model_components.ndc import RENDERING_DEPTHS, NDCFrame, project, world_from_ndc
+from nf_plugins.model_components.ndc import NDCFrame, project
+from nf_plugins.model_components.sample_space import Reach, SampleSpace
 
 SMALLEST_WEIGHT = 1e-7
 """Added to the sum of splatting weights: pixels that nothing reaches become 0."""
@@ -72,34 +74,32 @@ def planes_from_rays(values: Tensor, height: int, width: int) -> Tensor:
 
 
 def moved_pixels(
-    ndc_points: Tensor,
+    points: Tensor,
     flow: Tensor,
     fraction: float,
-    frame: NDCFrame,
+    space: SampleSpace,
     camera_to_world: Tensor,
     *,
-    intrinsics: NDCFrame | Tensor | None = None,
-    depth_limits: tuple[float, float] | None = RENDERING_DEPTHS,
+    intrinsics: NDCFrame | Tensor,
+    reach: Reach = "pixels",
 ) -> Tensor:
     """Where a camera sees samples that have gone a fraction of their scene flow, straight in the world.
 
     Args:
-        ndc_points: ``(*batch, 3)``.
-        flow: To the other key time, ``(*batch, 3)``, NDC.
+        points: Sample coordinates ``(*batch, 3)``.
+        flow: To the other key time, sample coordinates ``(*batch, 3)``.
         fraction: 0 leaves the samples where they are, 1 moves them to the other key time.
-        frame: Frustum of the normalised device coordinates.
+        space: The coordinates.
         camera_to_world: OpenGL pose ``(3, 4)``.
-        intrinsics: ``(4,)`` as in :func:`project`; None takes those of the frame.
-        depth_limits: See :func:`world_from_ndc`; None, as published, lets flow that crosses the far plane turn back
-            through the camera.
+        intrinsics: ``(4,)`` or a frame, as in :func:`project`.
+        reach: How far away samples may be; "unlimited", as published, lets flow that crosses the far plane of
+            normalised device coordinates turn back through the camera.
 
     Returns:
-        Column and row ``(*batch, 2)``.
+        Column and row ``(*batch, 2)``; infinite where the space gives no pixel (``least_depth``).
     """
-    start = world_from_ndc(ndc_points, frame, depth_limits)
-    end = world_from_ndc(ndc_points + flow, frame, depth_limits)
-    moved = start + fraction * (end - start)
-    return project(moved, camera_to_world, frame if intrinsics is None else intrinsics)
+    start, end = space.world(points, reach), space.world(points + flow, reach)
+    return project(start + fraction * (end - start), camera_to_world, intrinsics, space.least_depth)
 
 
 def splat(values: Tensor, pixels: Tensor) -> Splat:

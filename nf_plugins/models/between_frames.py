@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nf_plugins.fields.scene_flow_field import SceneFlowField, StaticSamples
 from nf_plugins.model_components.blended_rendering import sample_opacity
-from nf_plugins.model_components.plane_samples import PlaneSamples, place_samples
+from nf_plugins.model_components.plane_samples import PlaneSamples
 from nf_plugins.model_components.plane_splatting import (
     DynamicPlanes,
     PlaneRender,
@@ -38,9 +38,9 @@ class KeyTime(NamedTuple):
     opacity: Tensor
     """Share of the dynamic field in the blended render's opacities ``(P, H, W)``."""
     flow_backward: Tensor
-    """``(P, H, W, 3)``, NDC."""
+    """``(P, H, W, 3)``, sample coordinates."""
     flow_forward: Tensor
-    """``(P, H, W, 3)``, NDC."""
+    """``(P, H, W, 3)``, sample coordinates."""
     outputs: dict[str, Tensor]
     """``(H, W, C)``."""
 
@@ -83,7 +83,7 @@ class BetweenFrames:
 
     Args:
         scene: The networks.
-        painter: Makes the ordinary outputs; knows the frustum.
+        painter: Makes the ordinary outputs; knows where samples lie.
         num_samples: Planes P.
         rays_per_chunk: Rays per evaluation of the networks.
         planes_per_chunk: Planes that are moved at once; None for what suits the device.
@@ -102,7 +102,7 @@ class BetweenFrames:
         planes_per_chunk: int | None,
     ) -> None:
         self.scene = scene
-        self.frame = painter.frame
+        self.space = painter.space
         self.painter = painter
         self.num_samples = num_samples
         self.rays_per_chunk = rays_per_chunk
@@ -215,7 +215,7 @@ class BetweenFrames:
         return KeyTime(planes[0], planes[1], planes[2], planes[3], images)
 
     def _samples(self, origins: Tensor, directions: Tensor) -> PlaneSamples:
-        return place_samples(origins, directions, self.frame, self.num_samples, jitter=False)
+        return self.space.place_samples(origins, directions, self.num_samples, jitter=False)
 
     def _moved(self, view: View, key_time: KeyTime, flow: Tensor, share: float) -> DynamicPlanes:
         """The planes of a key time with the pixels that they have moved to, a few planes at a time."""
@@ -223,7 +223,7 @@ class BetweenFrames:
         points = planes_from_rays(samples.points, view.height, view.width)
         chunk = self.planes_per_chunk or planes_at_once(view.height * view.width, flow.device)
         pixels = [
-            moved_pixels(start, step, share, self.frame, view.camera_to_world, intrinsics=view.intrinsics)
+            moved_pixels(start, step, share, self.space, view.camera_to_world, intrinsics=view.intrinsics)
             for start, step in zip(points.split(chunk), flow.split(chunk), strict=True)
         ]
         # Splatting drops what has no place.

@@ -1,8 +1,8 @@
 """Space-time view synthesis from a monocular video (Li, Niklaus, Snavely, Wang, *Neural Scene Flow Fields*, CVPR 2021).
 
-A field of what moves and a field of what stands are blended along rays in normalised device coordinates. What moves
-also knows where it was and where it will be a frame away, so that neighbouring frames supervise each other, and frames
-between them can be shown.
+A field of what moves and a field of what stands are blended along rays, in normalised device coordinates or, where
+cameras look around, in contracted space. What moves also knows where it was and where it will be a frame away, so that
+neighbouring frames supervise each other, and frames between them can be shown.
 """
 
 from __future__ import annotations
@@ -23,21 +23,26 @@ from nf_plugins.errors import InputError
 from nf_plugins.field_components.frame_times import frame_coordinates
 from nf_plugins.fields.scene_flow_field import SceneFlowField, SceneFlowFieldConfig
 from nf_plugins.model_components.loss_stages import LossStages, LossVariant
-from nf_plugins.model_components.ndc import NDCFrame
-from nf_plugins.model_components.plane_samples import place_samples
 from nf_plugins.models.between_frames import BetweenFrames
 from nf_plugins.models.dynamic_model import DynamicModel, DynamicModelConfig
 from nf_plugins.models.nsff_options import (
     LOSSES,
-    NEEDS_NDC,
     PRIOR_INPUTS,
     check_options,
+    space_of,
     sparsity_variant,
     warn_of_one_stage,
 )
-from nf_plugins.models.required_inputs import require_inputs
+from nf_plugins.models.projected_flow import optical_flow_image
 from nf_plugins.models.scene_flow_outputs import SceneFlowPainter
-from nf_plugins.models.scene_flow_pass import TrainingPass, plan_pass, reference_pass, training_pass
+from nf_plugins.models.scene_flow_pass import (
+    PassPlan,
+    Reference,
+    TrainingPass,
+    plan_pass,
+    reference_pass,
+    training_pass,
+)
 from nf_plugins.models.scene_flow_terms import PRIORS, LossGeometry, SceneFlowTarget, SceneFlowTerms
 
 
@@ -74,7 +79,7 @@ class NSFFModelConfig(DynamicModelConfig):
     """Ask the dynamic network at one neighbouring frame a step, in turns, with twice the weight, instead of at both."""
     reference_quirks: bool = False
     """Keeps what the published code does by mistake: times before the first and after the last frame, expected points
-    that are not divided by the opacity, unbounded depths, flow-sparsity summed_axes."""
+    that are not divided by the opacity, unbounded depths, flow-sparsity summed_axes. Not with contracted space."""
     between_frames: Literal["splat", "network"] = "splat"
     """How images between two frames are made: from the planes of both, moved along the flow, or by asking the network
     for a time that it was not trained at."""
@@ -85,7 +90,7 @@ class NSFFModelConfig(DynamicModelConfig):
     eval_num_rays_per_chunk: int = 2048
     """Rays per forward pass when rendering."""
     enable_collider: bool = False
-    """Rays reach from the near plane to infinity in normalised device coordinates."""
+    """Rays reach from where sampling begins to infinity."""
 
 
 class NSFFModel(DynamicModel):
@@ -102,15 +107,13 @@ class NSFFModel(DynamicModel):
         """Builds the networks.
 
         Raises:
-            InputError: The data has no normalised device coordinates or no camera per frame; a loss that does not
-                exist, or options out of range.
+            InputError: The data has neither normalised device coordinates nor contracted space, or no camera per frame;
+                a loss that does not exist, or options out of range.
         """
         super().populate_modules()
-        needed = ["ndc", "frame_camera_to_worlds", "frame_intrinsics"]
-        require_inputs(type(self).__name__, self.metadata, needed, {"ndc": NEEDS_NDC})
-        check_options(self.config)
-        self.ndc = NDCFrame(**self.metadata["ndc"])
-        for key in needed[1:]:
+        self.space = space_of(self.metadata, type(self).__name__)
+        check_options(self.config, self.metadata.get("space"))
+        for key in ("frame_camera_to_worlds", "frame_intrinsics"):
             self.register_buffer(key, self.metadata[key].float(), persistent=False)
         if self.metadata.get("background_color") is None:
             # There is nothing behind the far plane; rays that nothing stops stay black.
@@ -120,7 +123,7 @@ class NSFFModel(DynamicModel):
         self.stages = LossStages.of(
             self.config.decay_iteration, self.num_frames, self.config.loss_variant, self.config.steps_per_decay
         )
-        self.painter = SceneFlowPainter(self.ndc, self.num_frames, self.additive, self.config.scene_flow_scale)
+        self.painter = SceneFlowPainter(self.space, self.num_frames, self.additive, self.config.scene_flow_scale)
         self.between = BetweenFrames(
             self.field,
             self.painter,
@@ -142,7 +145,7 @@ class NSFFModel(DynamicModel):
     def signature(self) -> dict[str, str]:
         """Adds what the sizes of the networks do not tell."""
         residual = ("residual_mode", "residual_factorisation", "residual_fuse")
-        shapeless = {"blend_mode": self.config.blend_mode} | {
+        shapeless = {"blend_mode": self.config.blend_mode, "space": self.metadata.get("space", "ndc")} | {
             name: getattr(self.config.field, name) for name in residual
         }
         return super().signature() | shapeless
@@ -192,11 +195,13 @@ class NSFFModel(DynamicModel):
             if self.training:
                 rendered = self.training_pass(ray_bundle, self._only_frame(coordinates))
                 return {"rgb": rendered.reference.blended.rgb, "rendered": rendered}
-            samples = place_samples(
-                ray_bundle.origins, ray_bundle.directions, self.ndc, self.config.num_samples, jitter=False
-            )
-            reference = reference_pass(self.field, samples, coordinates, additive=self.additive)
+            reference = self.reference_at(ray_bundle.origins, ray_bundle.directions, coordinates)
             return self.painter.outputs(reference, ray_bundle.origins, coordinates)
+
+    def reference_at(self, origins: Tensor, directions: Tensor, frames: Tensor) -> Reference:
+        """Both networks along world rays ``(R, 3)`` at frames ``(R,)``, fractional between them."""
+        samples = self.space.place_samples(origins, directions, self.config.num_samples, jitter=False)
+        return reference_pass(self.field, samples, frames, additive=self.additive)
 
     def training_pass(self, ray_bundle: RayBundle, frame: int) -> TrainingPass:
         """Everything that this step renders of rays ``(R,)`` of a frame."""
@@ -205,7 +210,9 @@ class NSFFModel(DynamicModel):
             self.step, frame, self.num_frames, self.stages, chains=config.render_chains,
             alternates=config.alternate_neighbours, leaves_sequence=config.reference_quirks,
         )  # fmt: skip
-        samples = place_samples(ray_bundle.origins, ray_bundle.directions, self.ndc, config.num_samples, jitter=True)
+        if config.field.static_only:
+            plan = PassPlan(followed=(), queried=(), chained=None, renders_chain=False)
+        samples = self.space.place_samples(ray_bundle.origins, ray_bundle.directions, config.num_samples, jitter=True)
         return training_pass(
             self.field, samples, frame, plan, noise_std=config.density_noise_std, additive=self.additive
         )
@@ -225,7 +232,7 @@ class NSFFModel(DynamicModel):
 
         Args:
             camera: One camera with a time.
-            obb_box: Without effect: rays reach from the near plane to infinity.
+            obb_box: Without effect: rays reach to infinity.
 
         Returns:
             ``(H, W, C)``; see :meth:`get_outputs`. Between frames rgb, accumulation and depth are splatted, the other
@@ -239,8 +246,29 @@ class NSFFModel(DynamicModel):
             return super().get_outputs_for_camera(camera, obb_box)
         return {name: value.to(camera.device) for name, value in outputs.items()}
 
+    @torch.no_grad()
+    def optical_flow(self, camera: Cameras, direction: int) -> Tensor:
+        """What the scene flow looks like to the camera of the video.
+
+        Args:
+            camera: The training camera of a frame.
+            direction: 1 for the flow to the next frame, -1 to the previous one.
+
+        Returns:
+            ``(H, W, 2)``, to the right and downwards, pixels of the camera without its distortion.
+        """
+        assert camera.times is not None
+        frame = int(frame_coordinates(camera.times.to(self.frame_times), self.frame_times).flatten()[0].round())
+        return optical_flow_image(
+            self.reference_at, self.space, camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True),
+            frame=frame, direction=direction, camera_to_worlds=self.frame_camera_to_worlds,
+            intrinsics=self.frame_intrinsics[frame], rays_per_chunk=self.config.eval_num_rays_per_chunk,
+        )  # fmt: skip
+
     def loss_weight(self, name: str) -> float:
         """Weight of a loss at the current step."""
+        if self.config.field.static_only and name != "combined":
+            return 0.0
         factor = self.stages.prior_factor(self.step) if name in PRIORS else 1.0
         if name == "entropy" and (self.additive or self.config.loss_variant == "paper"):
             return 0.0
@@ -270,8 +298,9 @@ class NSFFModel(DynamicModel):
         on_device = {key: value.to(self.device) for key, value in batch.items() if isinstance(value, Tensor)}
         mined = on_device.get("hard_mined")
         geometry = LossGeometry(
-            self.ndc, self.frame_camera_to_worlds, self.frame_intrinsics, limits_depth=not quirks, normalised=not quirks
-        )
+            self.space, self.frame_camera_to_worlds, self.frame_intrinsics, limits_depth=not quirks,
+            normalised=not quirks,
+        )  # fmt: skip
         return SceneFlowTerms(
             rendered, SceneFlowTarget.of(on_device), geometry, config.loss_variant, sparsity_variant(config),
             masked=self.stages.masks_by_dynamicness(self.step),

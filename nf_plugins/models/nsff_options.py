@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from nf_plugins.errors import InputError
+from nf_plugins.model_components.contracted_space import ContractedSpace
+from nf_plugins.model_components.ndc import NDCFrame
+from nf_plugins.model_components.sample_space import SampleSpace
 from nf_plugins.model_components.scene_flow_losses import SparsityVariant
+from nf_plugins.models.required_inputs import require_inputs
 
 if TYPE_CHECKING:
     from nf_plugins.models.nsff import NSFFModelConfig
@@ -19,8 +23,6 @@ LOSSES = {
 """The losses and their published weights; that of sparsity belongs to what the loss measures by default."""
 PRIOR_INPUTS = {"depth": "disparity_filenames", "flow": "flow_forward_filenames"}
 """What the data must have for a loss."""
-NEEDS_NDC = " Contracted space has none, which the nsff methods cannot use: --space ndc, on a video that faces one way."
-"""Said of data without normalised device coordinates."""
 
 
 def sparsity_variant(config: NSFFModelConfig) -> SparsityVariant:
@@ -32,12 +34,47 @@ def sparsity_variant(config: NSFFModelConfig) -> SparsityVariant:
     return "summed_axes" if config.reference_quirks else "expected"
 
 
-def check_options(config: NSFFModelConfig) -> None:
-    """Refuses what makes no model.
+def space_of(metadata: dict[str, Any], method: str) -> SampleSpace:
+    """Where samples lie.
+
+    Args:
+        metadata: Of the dataparser; with ``space`` "contracted" there has to be ``near_distance``, else ``ndc``, and in
+            both ``frame_camera_to_worlds`` and ``frame_intrinsics``.
+        method: What to call the method.
 
     Raises:
-        InputError: A loss that does not exist, or a number out of range.
+        InputError: One of them is missing.
     """
+    contracted = metadata.get("space") == "contracted"
+    needed = ["near_distance" if contracted else "ndc", "frame_camera_to_worlds", "frame_intrinsics"]
+    require_inputs(method, metadata, needed)
+    if not contracted:
+        return NDCFrame(**metadata["ndc"])
+    focal, _, centre, _ = metadata["frame_intrinsics"][0].tolist()
+    return ContractedSpace(near=float(metadata["near_distance"]), focal=focal / (2 * centre))
+
+
+def check_options(config: NSFFModelConfig, space: str | None) -> None:
+    """Refuses what makes no model.
+
+    Args:
+        config: The options.
+        space: That of the data.
+
+    Raises:
+        InputError: A loss that does not exist, a number out of range, or what the data's space does not have.
+    """
+    if space == "contracted" and config.reference_quirks:
+        raise InputError(
+            "--pipeline.model.reference-quirks True keeps slips of code that knows normalised device coordinates "
+            "alone, but the data have --space contracted: set it to False, which makes it another method than the "
+            "published one, or use --space ndc on a video that faces one way."
+        )
+    if config.field.static_only and config.blend_mode == "additive":
+        raise InputError(
+            "--pipeline.model.field.static-only leaves the dynamic network out by its blending weight, which "
+            "--pipeline.model.blend-mode additive does not use: leave one of them out."
+        )
     unknown = sorted(set(config.loss_coefficients) - set(LOSSES))
     if unknown:
         raise InputError(f"loss-coefficients has {', '.join(unknown)}, expected some of {', '.join(LOSSES)}.")

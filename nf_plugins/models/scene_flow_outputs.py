@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nf_plugins.model_components.blended_rendering import render_field, weighted_sum
+from nf_plugins.model_components.blended_rendering import render_field
 from nf_plugins.model_components.flow_colors import flow_colors
-from nf_plugins.model_components.ndc import NDCFrame, forward_directions, ndc_rays, world_from_ndc
+from nf_plugins.model_components.sample_space import SampleSpace
 from nf_plugins.models.scene_flow_pass import Reference
 
-FARTHEST_PARAMETER = 0.995
-"""Depths end at 200 times the near plane's."""
 LEAST_WEIGHT = 1e-6
 
 
@@ -21,8 +19,8 @@ LEAST_WEIGHT = 1e-6
 class SceneFlowPainter:
     """Makes images of what both networks say along rays."""
 
-    frame: NDCFrame
-    """The frustum."""
+    space: SampleSpace
+    """Where samples lie."""
     num_frames: int
     """Frames of the sequence; the last one has no flow to a next."""
     additive: bool
@@ -43,7 +41,7 @@ class SceneFlowPainter:
             ``rgb_static``, each field alone; ``depth`` (R, 1), the distance along the ray, scene units;
             ``accumulation`` (R, 1); ``blend_weight`` (R, 1), the share that the dynamic field is given where the ray
             ends; ``dynamicness`` (R, 1), the share that it has in the colour; ``scene_flow_rgb`` (R, 3), the motion of
-            what the ray sees to the next frame, as the average camera would see it, on a colour wheel.
+            what the ray sees to the next frame, on a colour wheel, as the space's ``seen_motion`` describes.
         """
         samples, weights = reference.samples, reference.blended.weights
         both = weights.dynamic + weights.static
@@ -61,7 +59,7 @@ class SceneFlowPainter:
             "accumulation": self._stopped_light(reference)[..., None],
             "blend_weight": blend_weight[..., None],
             "dynamicness": reference.dynamicness[..., None],
-            "scene_flow_rgb": self._flow_colors(reference, frame_coordinates),
+            "scene_flow_rgb": self._flow_colors(reference, origins, frame_coordinates),
         }
 
     def depth(self, origins: Tensor, directions: Tensor, ray_parameter: Tensor, weight_sum: Tensor) -> Tensor:
@@ -76,10 +74,7 @@ class SceneFlowPainter:
         Returns:
             Scene units ``(*batch)``.
         """
-        ndc_origins, ndc_directions = ndc_rays(origins, forward_directions(directions)[0], self.frame)
-        mean = (ray_parameter / weight_sum.clamp(min=LEAST_WEIGHT)).clamp(0, FARTHEST_PARAMETER)
-        points = world_from_ndc(ndc_origins + mean[..., None] * ndc_directions, self.frame)
-        return (points - origins).norm(dim=-1)
+        return self.space.distances(origins, directions, ray_parameter / weight_sum.clamp(min=LEAST_WEIGHT))
 
     def _stopped_light(self, reference: Reference) -> Tensor:
         """Share of the light that does not reach infinity ``(R,)``."""
@@ -89,10 +84,8 @@ class SceneFlowPainter:
             dynamic, static = weight * dynamic, (1 - weight) * static
         return 1 - ((1 - dynamic) * (1 - static)).prod(-1)
 
-    def _flow_colors(self, reference: Reference, frame_coordinates: Tensor) -> Tensor:
+    def _flow_colors(self, reference: Reference, origins: Tensor, frame_coordinates: Tensor) -> Tensor:
         last = (frame_coordinates > self.num_frames - 1.5)[:, None, None]
         flow = torch.where(last, -reference.dynamic.flow_backward, reference.dynamic.flow_forward)
-        moved = weighted_sum(reference.blended.weights.dynamic, flow)[..., :2]
-        # The image is two units wide and two high, and its rows run downwards.
-        shares = moved * moved.new_tensor([0.5, -0.5 * self.frame.height / self.frame.width])
+        shares = self.space.seen_motion(reference.blended.weights.dynamic, reference.samples, flow, origins)
         return flow_colors(shares, self.flow_scale)

@@ -104,9 +104,9 @@ class FlowStep:
     direction: int
     """-1 or 1."""
     flow: Tensor
-    """Displacement of the samples ``(R, K, 3)``, NDC."""
+    """Displacement of the samples ``(R, K, 3)``, sample coordinates."""
     points: Tensor
-    """Where the samples are then ``(R, K, 3)``, NDC."""
+    """Where the samples are then ``(R, K, 3)``, sample coordinates."""
     disocclusion: Tensor
     """Probability ``(R, K)`` that they are hidden then."""
     samples: DynamicSamples | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from nf_plugins.model_components import scene_flow_losses as losses
 from nf_plugins.model_components.blended_rendering import expected_pixel
 from nf_plugins.model_components.loss_stages import LossVariant
-from nf_plugins.model_components.ndc import RENDERING_DEPTHS, SAFE_DEPTHS, NDCFrame, world_from_ndc
+from nf_plugins.model_components.sample_space import SampleSpace
 from nf_plugins.models.scene_flow_pass import FlowStep, TrainingPass, flow_towards
 
 PRIORS = ("depth", "flow")
@@ -42,7 +43,7 @@ class SceneFlowTarget:
         optical_flow = {
             offset: (batch[key], batch[f"{key}_valid"][:, 0]) for offset, key in FLOW_KEYS.items() if key in batch
         }
-        pixels = batch["indices"][:, [2, 1]] + 0.5
+        pixels = batch["pinhole_pixels"] if "pinhole_pixels" in batch else batch["indices"][:, [2, 1]] + 0.5
         valid = batch.get("disparity_valid")
         return SceneFlowTarget(
             batch["image"],
@@ -55,38 +56,38 @@ class SceneFlowTarget:
 
 @dataclass(frozen=True)
 class LossGeometry:
-    """How normalised device coordinates, the world and the images of the training frames belong together."""
+    """How sample coordinates, the world and the images of the training frames belong together."""
 
-    frame: NDCFrame
-    """The frustum."""
+    space: SampleSpace
+    """The sample coordinates."""
     camera_to_worlds: Tensor
     """Pose of each frame's training camera ``(N, 3, 4)``."""
     intrinsics: Tensor
     """fx, fy, cx, cy of it ``(N, 4)``, pixels."""
     limits_depth: bool
-    """Whether z' is limited to what lies in front of the camera before it is inverted."""
+    """Whether points are brought to where they can be seen before they are taken to the world."""
     normalised: bool
     """Whether expected points are divided by the opacity."""
 
-    def world(self, ndc_points: Tensor) -> Tensor:
-        """World points of NDC ``(*batch, 3)``, near enough that their distances mean something."""
-        return world_from_ndc(ndc_points, self.frame, SAFE_DEPTHS if self.limits_depth else None)
+    def world(self, points: Tensor) -> Tensor:
+        """World points of sample coordinates ``(*batch, 3)``, near enough that their distances mean something."""
+        return self.space.world(points, "distances" if self.limits_depth else "unlimited")
 
-    def pixel(self, weights: Tensor, ndc_points: Tensor, frame: int) -> Tensor:
+    def pixel(self, weights: Tensor, points: Tensor, frame: int) -> Tensor:
         """Where a frame's camera sees the expected point ``(R, 2)``; a frame beyond the ends has the nearest one's.
 
-        Depths reach so far that the limit moves no pixel: at that of :meth:`world` what is farther away would seem to
-        move with the camera.
+        Points reach so far that the limit moves no pixel: at that of :meth:`world` what is farther away would seem to
+        move with the camera. Infinite where the camera cannot see the point.
         """
         index = min(max(frame, 0), len(self.camera_to_worlds) - 1)
         return expected_pixel(
             weights,
-            ndc_points,
-            self.frame,
+            points,
+            self.space,
             self.camera_to_worlds[index],
-            intrinsics=self.intrinsics[index],
+            self.intrinsics[index],
             normalised=self.normalised,
-            depth_limits=RENDERING_DEPTHS if self.limits_depth else None,
+            reach="pixels" if self.limits_depth else "unlimited",
         )
 
 
@@ -135,6 +136,12 @@ class SceneFlowTerms:
         """The chain of two steps where the paper's code uses it in further losses."""
         return self.rendered.chain if self.variant == "paper" and self.rendered.plan.renders_chain else None
 
+    @cached_property
+    def points(self) -> Tensor:
+        """World points ``(R, K, 3)`` of the samples."""
+        return self.geometry.world(self.rendered.reference.samples.points)
+
+    @cached_property
     def moved_points(self) -> dict[int, Tensor]:
         """World points ``(R, K, 3)`` of the samples at the neighbouring frames, by offset."""
         return {offset: self.geometry.world(other.points) for offset, other in self.rendered.neighbours.items()}
@@ -199,8 +206,7 @@ class SceneFlowTerms:
 
     def spatial(self) -> Tensor | None:
         """Neighbouring samples of a ray move alike."""
-        start = self.geometry.world(self.rendered.reference.samples.points)
-        moved = self.moved_points()
+        start, moved = self.points, self.moved_points
         parts = [losses.spatial_smoothness_loss(start, points, self.variant) for points in moved.values()]
         chain = self.full_chain
         if chain is not None:
@@ -210,8 +216,7 @@ class SceneFlowTerms:
 
     def temporal(self) -> Tensor | None:
         """Velocities change slowly: around the frame itself, and along the chain."""
-        start = self.geometry.world(self.rendered.reference.samples.points)
-        moved = self.moved_points()
+        start, moved = self.points, self.moved_points
         parts = []
         if -1 in moved and 1 in moved:
             parts.append(losses.centre_smoothness_loss(moved[-1], start, moved[1]))
@@ -225,7 +230,10 @@ class SceneFlowTerms:
         """The dynamic field's depth is the given one up to scale and shift."""
         if self.target.disparity is None:
             return None
-        predicted = self.rendered.reference.dynamic_render.ray_parameter
+        reference = self.rendered.reference
+        render, directions = reference.dynamic_render, reference.samples.view_directions
+        pose = self.geometry.camera_to_worlds[self.rendered.frame]
+        predicted = self.geometry.space.axial_parameter(render.ray_parameter, render.weights.sum(-1), directions, pose)
         return losses.depth_prior_loss(predicted, self.target.disparity, self.target.disparity_valid)
 
     def flow(self) -> Tensor | None:
@@ -242,7 +250,10 @@ class SceneFlowTerms:
                     continue
                 flow, valid = self.target.optical_flow[offset]
                 moved = self.geometry.pixel(weights, neighbour.points, self.rendered.frame + offset)
-                parts.append(losses.flow_prior_loss(moved, pixels, flow, valid))
+                seen = ~(moved.isinf() | pixels.isinf()).any(-1)
+                target = torch.where(seen[:, None], pixels, 0.0)
+                moved = torch.where(seen[:, None], moved, target)
+                parts.append(losses.flow_prior_loss(moved, target, flow, valid * seen))
         return _sum(parts)
 
     def entropy(self) -> Tensor:

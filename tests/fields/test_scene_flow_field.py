@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nf_plugins.errors import InputError
-from nf_plugins.fields.scene_flow_field import SceneFlowField, SceneFlowFieldConfig
+from nf_plugins.fields.scene_flow_field import RadianceHeads, SceneFlowField, SceneFlowFieldConfig
 
 SMALL = {"num_layers": 3, "hidden_dim": 16, "skip_layer": 2, "num_position_frequencies": 3}
 
@@ -40,6 +40,23 @@ def test_network_time_depends_on_the_number_of_frames() -> None:
     assert field.network_time(torch.tensor([0.0, 5.0, 9.0, -1.0, 10.0])).tolist() == pytest.approx(
         [-1.0, 0.0, 0.8, -1.2, 1.0]
     )
+
+
+def test_feature_and_view_layer_as_one_equal_one_after_the_other() -> None:
+    torch.manual_seed(0)
+    heads = RadianceHeads(hidden_dim=16, direction_dim=9).double()
+    hidden = torch.randn(4, 5, 16, dtype=torch.float64, requires_grad=True)
+    encoded = torch.randn(4, 9, dtype=torch.float64)
+    beside = torch.cat([heads.feature(hidden), encoded[:, None].expand(4, 5, 9)], dim=-1)
+    expected = torch.sigmoid(heads.rgb(torch.relu(heads.view(beside))))
+    rgb, density = heads(hidden, encoded)
+    torch.testing.assert_close(rgb, expected.float())
+    torch.testing.assert_close(density, heads.density(hidden)[..., 0].float())
+    inputs = [hidden, *heads.feature.parameters(), *heads.view.parameters(), *heads.rgb.parameters()]
+    factors = torch.rand_like(expected)
+    ours = torch.autograd.grad((rgb * factors).sum(), inputs)
+    for gradient, true in zip(ours, torch.autograd.grad((expected * factors).sum(), inputs), strict=True):
+        torch.testing.assert_close(gradient, true, atol=1e-6, rtol=1e-5)
 
 
 def test_ranges_and_what_depends_on_what() -> None:

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_surface import small_surface
 
-from nf_plugins.field_components.point_encoding import PointEncodingConfig
-from nf_plugins.fields.surface_field import SurfaceField, SurfaceFieldConfig
+from nf_plugins.fields.surface_field import SurfaceField
 
 KINDS = ("posenc", "fourier", "hash", "nffb", "stylemod-nffb")
 
 
 def small_field(kind: str = "posenc", **options: object) -> SurfaceField:
     torch.manual_seed(0)
-    encoding = PointEncodingConfig(
-        kind=kind,
-        num_fourier_features=8,
-        num_levels=4,
-        log2_table_size=10,
-        base_resolution=4,
-        finest_resolution=16,  # type: ignore[arg-type]
-    )
-    sizes = dict(num_layers=4, hidden_dim=128, skip_layer=2, feature_dim=16, color_num_layers=2, color_hidden_dim=32)
-    return SurfaceFieldConfig(encoding=encoding, **{**sizes, **options}).setup()  # type: ignore[arg-type]
+    return small_surface(kind, **options).setup()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,11 +15,11 @@ from nf_plugins.model_components.blended_rendering import (
     expected_point,
     render_blended,
     render_field,
-    sample_lengths,
     sample_opacity,
     weighted_sum,
 )
-from nf_plugins.model_components.ndc import SAFE_DEPTHS, NDCFrame, ndc_rays
+from nf_plugins.model_components.ndc import NDCFrame, ndc_rays
+from nf_plugins.model_components.plane_samples import sample_lengths
 
 PARAMETERS = torch.tensor([0.0, 0.3, 0.6, 1.0], dtype=torch.float64)
 DYNAMIC = torch.tensor(
@@ -168,16 +168,16 @@ def camera(*centre: float) -> Tensor:
 @pytest.mark.parametrize("normalised", [True, False])
 def test_known_induced_flow(normalised: bool) -> None:
     points, moved, weights = moved_samples()
-    pixel = expected_pixel(weights, moved, FRAME, camera(0.12, -0.05, 0.25), normalised=normalised)
+    pixel = expected_pixel(weights, moved, FRAME, camera(0.12, -0.05, 0.25), FRAME, normalised=normalised)
     torch.testing.assert_close(pixel, pixel.new_tensor([104.6893, 53.0703]), rtol=0, atol=6e-5)
-    own = expected_pixel(weights, points, FRAME, camera(0.1, -0.05, 0.2), normalised=normalised)
+    own = expected_pixel(weights, points, FRAME, camera(0.1, -0.05, 0.2), FRAME, normalised=normalised)
     torch.testing.assert_close(own, own.new_tensor([100.0, 50.0]), rtol=0, atol=1e-3)
 
 
 def test_rays_that_are_not_opaque_keep_their_pixel_only_when_normalised() -> None:
     points, _, weights = moved_samples()
     own = camera(0.1, -0.05, 0.2)
-    as_published = expected_pixel(0.9 * weights, points, FRAME, own, normalised=False)
+    as_published = expected_pixel(0.9 * weights, points, FRAME, own, FRAME, normalised=False)
     torch.testing.assert_close(as_published, own.new_tensor([113.953, 58.596]), rtol=0, atol=6e-4)
     normalised = expected_pixel(0.9 * weights, points, FRAME, own, FRAME.intrinsics(own))
     torch.testing.assert_close(normalised, own.new_tensor([100.0, 50.0]), rtol=0, atol=1e-3)
@@ -205,7 +205,7 @@ def test_gradients_agree_with_differences() -> None:
     assert torch.autograd.gradcheck(lambda d, s: dynamic_weights(sample_opacity(d, s)), (density, lengths))
     points, moved, weights = moved_samples()
     assert torch.autograd.gradcheck(
-        lambda w, x: expected_pixel(w, x, FRAME, camera(0.12, -0.05, 0.25), depth_limits=SAFE_DEPTHS),
+        lambda w, x: expected_pixel(w, x, FRAME, camera(0.12, -0.05, 0.25), FRAME, reach="distances"),
         (weights[None, 1:].requires_grad_(), (0.9 * moved[None, 1:]).requires_grad_()),
     )
     assert points.shape == moved.shape

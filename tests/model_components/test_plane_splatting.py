@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nf_plugins.model_components.blended_rendering import render_blended
-from nf_plugins.model_components.ndc import RENDERING_DEPTHS, NDCFrame, ndc_rays
+from nf_plugins.model_components.ndc import NDCFrame, ndc_rays
 from nf_plugins.model_components.plane_splatting import (
     DynamicPlanes,
     PlaneRender,
@@ -20,6 +20,7 @@ from nf_plugins.model_components.plane_splatting import (
     planes_from_rays,
     splat,
 )
+from nf_plugins.model_components.sample_space import Reach
 
 HEIGHT, WIDTH, PLANES = 6, 8, 5
 FRAME = NDCFrame(HEIGHT, WIDTH, focal=7.0)
@@ -78,7 +79,7 @@ def scene(seed: int = 0) -> tuple[Tensor, dict[str, Tensor], Tensor]:
 
 def key_planes(samples: dict[str, Tensor], fraction: float, camera_to_world: Tensor) -> DynamicPlanes:
     planes = {name: planes_from_rays(values, HEIGHT, WIDTH) for name, values in samples.items()}
-    pixels = moved_pixels(planes["points"], planes["flow"], fraction, FRAME, camera_to_world)
+    pixels = moved_pixels(planes["points"], planes["flow"], fraction, FRAME, camera_to_world, intrinsics=FRAME)
     return DynamicPlanes(planes["dynamic_rgb"], planes["blend_weight"] * planes["dynamic_opacity"], pixels)
 
 
@@ -140,8 +141,11 @@ def test_static_points_splat_to_their_own_pixels() -> None:
     _, samples, camera_to_world = scene()
     planes = planes_from_rays(samples["points"], HEIGHT, WIDTH)
     values = planes_from_rays(samples["static_rgb"], HEIGHT, WIDTH)
-    for limits in (None, RENDERING_DEPTHS):
-        pixels = moved_pixels(planes, torch.zeros_like(planes), 0.7, FRAME, camera_to_world, depth_limits=limits)
+    reaches: tuple[Reach, ...] = ("unlimited", "pixels")
+    for reach in reaches:
+        pixels = moved_pixels(
+            planes, torch.zeros_like(planes), 0.7, FRAME, camera_to_world, intrinsics=FRAME, reach=reach
+        )
         torch.testing.assert_close(pixels, pixel_centres(HEIGHT, WIDTH).expand_as(pixels), rtol=0, atol=1e-4)
         torch.testing.assert_close(splat(values, pixels).values, values, rtol=0, atol=1e-4)
 
@@ -152,7 +156,7 @@ def test_flow_across_the_far_plane_stays_in_the_image_it_came_from() -> None:
     flow = torch.zeros_like(planes)
     flow[..., 2] = 2.0
     # Straight back from the world's origin: towards its own vanishing point, never out of the image.
-    pixels = moved_pixels(planes, flow, 0.5, FRAME, camera_to_world)
+    pixels = moved_pixels(planes, flow, 0.5, FRAME, camera_to_world, intrinsics=FRAME)
     assert float((pixels - pixel_centres(HEIGHT, WIDTH)).abs().max()) < 0.5
 
 
@@ -247,7 +251,7 @@ def test_motion_is_straight_in_the_world() -> None:
     identity = torch.eye(4, dtype=torch.float64)[:3]
     start = torch.tensor([2 * 7.0 / WIDTH * 0.5 / 2, 0.0, 0.0], dtype=torch.float64)  # world (0.5, 0, -2)
     end = torch.tensor([2 * 7.0 / WIDTH * 0.5 / 4, 0.0, 0.5], dtype=torch.float64)  # world (0.5, 0, -4)
-    pixel = moved_pixels(start, end - start, 0.25, FRAME, identity)
+    pixel = moved_pixels(start, end - start, 0.25, FRAME, identity, intrinsics=FRAME)
     torch.testing.assert_close(pixel, pixel.new_tensor([7.0 * 0.5 / 2.5 + WIDTH / 2, HEIGHT / 2]), rtol=0, atol=1e-4)
 
 

@@ -12,11 +12,10 @@ from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
+from small_surface import small_surface
 from torch import Tensor
 
 from nf_plugins.errors import InputError
-from nf_plugins.field_components.point_encoding import PointEncodingConfig
-from nf_plugins.fields.surface_field import SurfaceFieldConfig
 from nf_plugins.models.idr import COLLAPSE_STEPS, IDRModel, IDRModelConfig
 
 METADATA = {"fg_mask_filenames": ["mask.png"], "scene_aabb": torch.tensor([[-1.0] * 3, [1.0] * 3])}
@@ -25,23 +24,7 @@ NUM_CAMERAS = 4
 
 def small_model(kind: str = "posenc", metadata: dict[str, Any] | None = None, **options: Any) -> IDRModel:
     torch.manual_seed(0)
-    encoding = PointEncodingConfig(
-        kind=kind,
-        num_fourier_features=8,
-        num_levels=4,
-        log2_table_size=10,
-        base_resolution=4,
-        finest_resolution=16,  # type: ignore[arg-type]
-    )
-    field = SurfaceFieldConfig(
-        encoding=encoding,
-        num_layers=3,
-        hidden_dim=96,
-        skip_layer=2,
-        feature_dim=16,
-        color_num_layers=2,
-        color_hidden_dim=32,
-    )
+    field = small_surface(kind, num_layers=3, hidden_dim=96)
     config = IDRModelConfig(sdf_field=field, **options)
     return config.setup(
         scene_box=SceneBox(aabb=METADATA["scene_aabb"]),  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from dataparsers.nsff import NSFFDataParserConfig
 from method_configs.nsff import nsff_tiny
 from nf_plugins.errors import InputError
 from nf_plugins.fields.scene_flow_field import SceneFlowFieldConfig
-from nf_plugins.model_components.ndc import ndc_from_world, project
+from nf_plugins.model_components.ndc import NDCFrame, ndc_from_world, project
 from nf_plugins.models.nsff import NSFFModel
 
 FIELD = SceneFlowFieldConfig(num_layers=3, hidden_dim=32, skip_layer=2, num_position_frequencies=4)
@@ -136,6 +136,33 @@ def test_hard_mined_rays_are_left_out_of_the_combined_loss(still: VanillaPipelin
     torch.testing.assert_close(model.get_loss_dict(outputs, batch)["combined_loss"], expected)
 
 
+def test_rays_without_disparity_take_no_part_in_the_depth_loss(still: VanillaPipeline) -> None:
+    model = model_of(still)
+    model.update_to_step(0)
+    torch.manual_seed(0)
+    bundle, batch = batch_of_frame(still, 2, step=10**6)
+    rendered = model.training_pass(bundle, 2)
+    valid = batch["disparity_valid"] = (torch.arange(48) % 3 > 0).float()[:, None]
+
+    def depth_loss(disparity: torch.Tensor) -> float:
+        loss = model.loss_terms(rendered, batch | {"disparity": disparity}).depth()
+        assert loss is not None
+        return float(loss.detach())
+
+    kept = valid[:, 0] > 0
+    alone = rendered.reference.dynamic_render.ray_parameter[kept].detach()
+    target = -batch["disparity"][kept, 0]
+    freed = [(x - x.median()) / (x - x.median()).abs().mean() for x in (alone, target)]
+    expected = depth_loss(batch["disparity"])
+    assert expected == pytest.approx(float((freed[0] - freed[1]).square().mean()), rel=1e-5)
+    assert depth_loss(torch.where(kept[:, None], batch["disparity"], 100.0)) == expected
+    assert depth_loss(torch.where(kept[:, None], 1 / batch["disparity"], batch["disparity"])) != expected
+    batch["disparity_valid"] = torch.ones_like(valid)
+    assert depth_loss(batch["disparity"]) != expected
+    batch["disparity_valid"] = torch.zeros_like(valid)
+    assert depth_loss(batch["disparity"]) == 0
+
+
 def gradients(pipeline: VanillaPipeline, losses: list[torch.Tensor]) -> set[str]:
     """First names of the modules that receive a gradient."""
     model = model_of(pipeline)
@@ -206,7 +233,8 @@ def test_far_points_keep_their_pixel_and_near_distances(still: VanillaPipeline) 
     geometry = model.loss_terms(model.training_pass(bundle, 2), batch).geometry
     depth = 2000.0
     point = torch.tensor([[[0.3 * depth, -0.2 * depth, -depth]]], dtype=torch.float64)
-    ndc_point = ndc_from_world(point, model.ndc)
+    assert isinstance(model.space, NDCFrame)
+    ndc_point = ndc_from_world(point, model.space)
     for frame in range(NUM_FRAMES):
         pose, intrinsics = (values[frame].double() for values in (geometry.camera_to_worlds, geometry.intrinsics))
         exact = project(point[:, 0], pose, intrinsics)
@@ -408,7 +436,7 @@ def test_what_makes_no_model_is_refused(scene: Path, still: VanillaPipeline) -> 
     with pytest.raises(InputError, match="several frames"):
         still.model(bundle)
     metadata = {key: value for key, value in model_of(still).metadata.items() if key != "ndc"}
-    with pytest.raises(InputError, match="which the nsff methods cannot use"):
+    with pytest.raises(InputError, match="frustum of normalised device coordinates .*nsff-data"):
         model_of(still).config.setup(scene_box=still.model.scene_box, num_train_data=5, metadata=metadata)
 
 

@@ -8,7 +8,7 @@ import torch
 from nf_plugins.fields.scene_flow_field import SceneFlowField, SceneFlowFieldConfig
 from nf_plugins.model_components.loss_stages import LossStages
 from nf_plugins.model_components.ndc import NDCFrame
-from nf_plugins.model_components.plane_samples import PlaneSamples, place_samples, plane_parameters
+from nf_plugins.model_components.plane_samples import PlaneSamples, plane_parameters
 from nf_plugins.models.scene_flow_pass import PassPlan, plan_pass, reference_pass, training_pass
 
 STAGES = LossStages(length=10)
@@ -34,7 +34,7 @@ def forget_time(field: SceneFlowField) -> None:
 def some_samples(num_rays: int = 5, num_samples: int = 7) -> PlaneSamples:
     torch.manual_seed(2)
     directions = torch.nn.functional.normalize(torch.randn(num_rays, 3) * 0.3 - torch.tensor([0, 0, 1.0]), dim=-1)
-    return place_samples(torch.randn(num_rays, 3) * 0.1, directions, FRAME, num_samples, jitter=False)
+    return FRAME.place_samples(torch.randn(num_rays, 3) * 0.1, directions, num_samples, jitter=False)
 
 
 @pytest.mark.parametrize(
