@@ -13,14 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from numpy.typing import NDArray
 
-from nf_plugins.data import idr_capture, validation
-from nf_plugins.data.dataparser_outputs import background_tensor, downscaled_size, require_downscale_factor
+from nf_plugins.data import idr_capture
+from nf_plugins.data.dataparser_outputs import background_tensor, pinhole_cameras, require_downscale_factor
 from nf_plugins.data.pose_noise import perturb_poses
 from nf_plugins.data.scene_frame import dataparser_transform
 from nf_plugins.data.view_split import split_views
@@ -103,7 +102,13 @@ class DTUDataParser(DataParser):
         transform, scale = dataparser_transform(scan_cameras.world_from_scene)
         return DataparserOutputs(
             image_filenames=[files.images[view] for view in views],
-            cameras=self._cameras(scan_cameras.intrinsics, poses, headers, views),
+            cameras=pinhole_cameras(
+                poses[views],
+                scan_cameras.intrinsics[views],
+                [headers[view] for view in views],
+                self.config.downscale_factor,
+                camera_ids=torch.tensor(views),
+            ),
             alpha_color=metadata.get("background_color"),
             scene_box=SceneBox(aabb=scene_aabb),
             metadata=metadata,
@@ -149,29 +154,6 @@ class DTUDataParser(DataParser):
             f"{scale:.4g} world units.",
         )
         return noisy
-
-    def _cameras(
-        self,
-        intrinsics: NDArray[np.float64],
-        poses: NDArray[np.float64],
-        headers: list[validation.ImageHeader],
-        views: list[int],
-    ) -> Cameras:
-        """The cameras of some views; the other arguments are those of all."""
-        factor = self.config.downscale_factor
-        scaled = torch.from_numpy(intrinsics[views] / factor).float()
-        sizes = torch.tensor([downscaled_size(headers[view].height, headers[view].width, factor) for view in views])
-        return Cameras(
-            camera_to_worlds=torch.from_numpy(poses[views]).float(),
-            fx=scaled[:, 0, 0:1],
-            fy=scaled[:, 1, 1:2],
-            cx=scaled[:, 0, 2:3],
-            cy=scaled[:, 1, 2:3],
-            height=sizes[:, 0:1],
-            width=sizes[:, 1:2],
-            camera_type=CameraType.PERSPECTIVE,
-            metadata={"camera_id": torch.tensor(views)[:, None]},
-        )
 
 
 dtu_data = DataParserSpecification(

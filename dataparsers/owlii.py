@@ -30,14 +30,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from nf_plugins.data import validation
 from nf_plugins.data.camera_conventions import camera_to_world_opengl
-from nf_plugins.data.dataparser_outputs import background_tensor, downscaled_size, require_downscale_factor
+from nf_plugins.data.dataparser_outputs import background_tensor, pinhole_cameras, require_downscale_factor
 from nf_plugins.data.layouts import layout_hint
 from nf_plugins.data.projection_archive import ProjectionArchive, common_scale_mat, read_projection_archive
 from nf_plugins.data.selection import choose_cameras, select_frames
@@ -219,20 +219,13 @@ class OwliiDataParser(DataParser):
                 matrices = camera.projections.decompose(frame)
                 intrinsics.append(matrices.intrinsics)
                 poses.append(camera_to_world_opengl(matrices.rotation, matrices.centre))
-        factor = self.config.downscale_factor
-        scaled = torch.from_numpy(np.stack(intrinsics) / factor).float()
-        sizes = torch.tensor([downscaled_size(header.height, header.width, factor) for header in headers])
-        return Cameras(
-            camera_to_worlds=torch.from_numpy(np.stack(poses)).float(),
-            fx=scaled[:, 0, 0:1],
-            fy=scaled[:, 1, 1:2],
-            cx=scaled[:, 0, 2:3],
-            cy=scaled[:, 1, 2:3],
-            height=sizes[:, 0:1],
-            width=sizes[:, 1:2],
-            camera_type=CameraType.PERSPECTIVE,
-            times=times.repeat(len(used))[:, None],
-            metadata={"camera_id": torch.tensor(camera_ids).repeat_interleave(len(frames))[:, None]},
+        return pinhole_cameras(
+            np.stack(poses),
+            np.stack(intrinsics),
+            headers,
+            self.config.downscale_factor,
+            camera_ids=torch.tensor(camera_ids).repeat_interleave(len(frames)),
+            times=times.repeat(len(used)),
         )
 
     def _scene_aabb(self) -> torch.Tensor:

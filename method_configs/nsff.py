@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
@@ -44,7 +45,7 @@ class ScenePreset:
     summed_sparsity: float = 0.1
     """Weight of the flow-sparsity loss as the published code measures it (summed_axes)."""
     height: int = 288
-    """Rows of the images."""
+    """Rows of the images as they were prepared; no option."""
     decay_steps: int = 300_000
     """Steps in which the learning rate falls to a tenth."""
 
@@ -67,12 +68,12 @@ SCENES = {
     "skating-2": ScenePreset((0, 24)),
     "truck2": ScenePreset((0, 24)),
     "umbrella": ScenePreset((0, 24)),
-    "dynamicFace-2": ScenePreset((0, 24), summed_sparsity=0.01),
+    "dynamicface-2": ScenePreset((0, 24), summed_sparsity=0.01),
     "jumping": ScenePreset((0, 24), decay_iteration=48, summed_sparsity=0.01),
     "broom": ScenePreset((0, 196), decay_iteration=150, height=480, decay_steps=500_000),
     "curls": ScenePreset((0, 56), decay_iteration=60, height=480, decay_steps=500_000),
 }
-"""Published values by scene; docs/methods/nsff.md shows them as options."""
+"""Published values by scene, each a method ``nsff-SCENE``; docs/methods/nsff.md shows them as options."""
 
 
 def nsff_trainer(
@@ -155,7 +156,10 @@ def paper_preset(scene: str) -> ScenePreset:
 
 
 def scene_trainer(scene: str, model: NSFFModelConfig | None = None) -> DynamicTrainerConfig:
-    """The trainer config with a scene's published values, for scripts: those that belong to the model's losses.
+    """The trainer config with a scene's published values: those that belong to the model's losses.
+
+    With the default model it is that of the method ``nsff-SCENE``. ``nsff-published`` and ``nsff-paper`` have no
+    methods by scene: scripts make their configs here, and they keep the names of the variants.
 
     Args:
         scene: A key of ``SCENES``.
@@ -170,7 +174,7 @@ def scene_trainer(scene: str, model: NSFFModelConfig | None = None) -> DynamicTr
     }  # fmt: skip
     model = replace(model, decay_iteration=preset.decay_iteration, loss_coefficients=coefficients)
     config = nsff_trainer(
-        "nsff-paper" if is_paper else "nsff-published" if model.reference_quirks else "nsff",
+        "nsff-paper" if is_paper else "nsff-published" if model.reference_quirks else f"nsff-{scene}",
         model,
         steps=PAPER_STEPS if is_paper else PUBLISHED_STEPS,
         decay_steps=preset.decay_steps,
@@ -206,3 +210,17 @@ nsff_tiny = MethodSpecification(
     ),
     "nsff small enough for tests and a first look.",
 )
+
+
+def scene_method(scene: str) -> MethodSpecification:
+    """The method ``nsff-SCENE``."""
+    (start, end), height = SCENES[scene].frames, SCENES[scene].height
+    return MethodSpecification(
+        scene_trainer(scene),
+        f"nsff with the published values of the scene {scene}: frames {start} to {end - 1}, of data prepared with "
+        f"images of {height} rows.",
+    )
+
+
+scenes = SimpleNamespace(**{scene.replace("-", "_"): scene_method(scene) for scene in SCENES})
+"""The methods of the scenes, by attribute: entry points name them ``scenes.kid_running``, ..."""

@@ -141,3 +141,9 @@ def _write_cameras(
         matrices[f"world_mat_{index}"] = world_mat(pose, intrinsics)
         matrices[f"scale_mat_{index}"] = world_from_scene
     np.savez(path, **matrices)
+
+
+def change_matrices(path: Path, **changed: np.ndarray | None) -> None:
+    """Matrices of a camera file take other values; None takes them out."""
+    matrices = {**np.load(path), **changed}
+    np.savez(path, **{key: value for key, value in matrices.items() if value is not None})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from nf_plugins.cli.eval_results import evaluation_folder, run_folder
 from nf_plugins.errors import InputError
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Evaluate:
             written.append(self.output_path)
         elif self.output_dir is None and len(self.load_config) == 1:
             for split, result in next(iter(results.values())).items():
-                written.append(run_folder(self.load_config[0]) / "evaluation" / f"{split}.json")
+                written.append(evaluation_folder(self.load_config[0]) / f"{split}.json")
                 write_json(written[-1], result)
         return written
 
@@ -168,11 +169,6 @@ class Evaluate:
             parts += ["--all-mesh-frames"] if self.all_mesh_frames else ["--mesh-frames", *map(str, self.mesh_frames)]
             parts += ["--mesh-resolution", str(self.mesh_resolution), "--mesh-samples", str(self.mesh_samples)]
         return shlex.join(parts)
-
-
-def run_folder(load_config: Path) -> Path:
-    """The folder of a run, given its config.yml or the folder itself."""
-    return load_config if load_config.is_dir() else load_config.parent
 
 
 def print_table(table: ComparisonTable) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nf_plugins.cli.eval_results import evaluation_folder, print_columns, write_result
 from nf_plugins.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,25 +54,20 @@ class EvaluateDTU:
             InputError: for what is wrong with options and runs; at the end, where a mesh could not be measured.
         """
         self.check()
-        from nerfstudio.utils.rich_utils import CONSOLE
-
-        from nf_plugins.atomic_files import write_json
-
         results: dict[str, dict[str, Any]] = {}
         failures: list[str] = []
         for load_config in self.load_config:
-            results[str(load_config)] = self.evaluate(load_config)
-            path = self.output_path
-            if path is None:
-                path = evaluation_folder(load_config) / "dtu.json"
-                write_json(path, results[str(load_config)])
-            else:
-                write_json(path, results[str(load_config)] if len(self.load_config) == 1 else {"runs": results})
-            CONSOLE.print(f"Results: {path}", soft_wrap=True)
-            error = results[str(load_config)]["mesh_error"]
-            if error is not None:
-                failures.append(f"{load_config} ({error})")
-        print_results(results)
+            result = results[str(load_config)] = self.evaluate(load_config)
+            write_result(
+                load_config,
+                results,
+                default_name="dtu.json",
+                output_path=self.output_path,
+                num_runs=len(self.load_config),
+            )
+            if result["mesh_error"] is not None:
+                failures.append(f"{load_config} ({result['mesh_error']})")
+        print_columns("Surfaces of static scenes", [summary(result) for result in results.values()])
         if failures:
             raise InputError(
                 f"The mesh could not be made or measured of {', '.join(failures)}; all else is written. A smaller "
@@ -110,9 +106,8 @@ class EvaluateDTU:
                 file of the reference is missing, or nothing tells the number of the scan.
         """
         from nf_plugins.engine.load_run import load_run
-        from nf_plugins.engine.training_record import read_training_record
         from nf_plugins.evaluation.dataset_images import dataset_for_split
-        from nf_plugins.evaluation.evaluate_run import TRAINING_KEYS
+        from nf_plugins.evaluation.evaluate_run import training_block
         from nf_plugins.evaluation.evaluate_surfaces import SurfaceEvaluationOptions, evaluate_surfaces
         from nf_plugins.evaluation.evaluate_views import is_still
 
@@ -135,8 +130,7 @@ class EvaluateDTU:
         )
         folder = evaluation_folder(load_config)
         result = evaluate_surfaces(pipeline, config, step, folder, options=options, checkpoint=checkpoint)
-        record = read_training_record(folder.parent)
-        result["training"] = None if record is None else {key: record.get(key) for key in TRAINING_KEYS}
+        result["training"] = training_block(folder.parent)
         return result
 
     def reference(self, config: Any) -> SurfaceReference | None:
@@ -147,11 +141,6 @@ class EvaluateDTU:
             return None
         scan = self.scan if self.scan is not None else scan_of(data_folder(config))
         return read_dtu_reference(self.dtu_root, scan)
-
-
-def evaluation_folder(load_config: Path) -> Path:
-    """``evaluation`` in the folder of a run, given its config.yml or the folder itself."""
-    return (load_config if load_config.is_dir() else load_config.parent) / "evaluation"
 
 
 def data_folder(config: Any) -> Path:
@@ -172,21 +161,6 @@ def scan_of(data: Path) -> int:
             f"The name of the data folder {data} holds no scanNN: give the number of the scan with --scan."
         )
     return int(found.group(1))
-
-
-def print_results(results: dict[str, dict[str, Any]]) -> None:
-    """Print the means of every run: a column for each."""
-    from nerfstudio.utils.rich_utils import CONSOLE
-    from rich.table import Table
-
-    columns = [summary(result) for result in results.values()]
-    table = Table(title="Surfaces of static scenes", show_header=False)
-    table.add_column()
-    for _ in columns:
-        table.add_column(justify="right", overflow="fold")
-    for name in dict.fromkeys(name for column in columns for name in column):
-        table.add_row(name, *(column.get(name, "-") for column in columns))
-    CONSOLE.print(table)
 
 
 def summary(result: dict[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from nf_plugins.cli.eval_results import evaluation_folder, print_columns, write_result
 from nf_plugins.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,23 +39,19 @@ class EvaluateMonocular:
     def main(self) -> None:
         """Evaluate every run, print the means, write the results."""
         self.check()
-        from nerfstudio.utils.rich_utils import CONSOLE
-
-        from nf_plugins.atomic_files import write_json
-        from nf_plugins.cli.eval_dtu import evaluation_folder
         from nf_plugins.evaluation.lpips import LazyLPIPS
 
         lpips = LazyLPIPS() if self.lpips else None
         results: dict[str, dict[str, Any]] = {}
         for load_config in self.load_config:
             result = results[str(load_config)] = self.evaluate(load_config, lpips)
-            path = self.output_path
-            if path is None:
-                path = evaluation_folder(load_config) / f"monocular_{result['protocol']['name']}.json"
-                write_json(path, result)
-            else:
-                write_json(path, result if len(self.load_config) == 1 else {"runs": results})
-            CONSOLE.print(f"Results: {path}", soft_wrap=True)
+            write_result(
+                load_config,
+                results,
+                default_name=f"monocular_{result['protocol']['name']}.json",
+                output_path=self.output_path,
+                num_runs=len(self.load_config),
+            )
         print_results(results)
 
     def check(self) -> None:
@@ -78,11 +75,9 @@ class EvaluateMonocular:
             InputError: as :func:`~nf_plugins.evaluation.evaluate_monocular.evaluate_monocular`.
         """
         from nf_plugins.atomic_files import check_writable
-        from nf_plugins.cli.eval_dtu import evaluation_folder
         from nf_plugins.engine.load_run import load_run
-        from nf_plugins.engine.training_record import read_training_record
         from nf_plugins.evaluation.evaluate_monocular import evaluate_monocular
-        from nf_plugins.evaluation.evaluate_run import TRAINING_KEYS
+        from nf_plugins.evaluation.evaluate_run import training_block
 
         folder = evaluation_folder(load_config)
         if self.output_path is None:
@@ -97,24 +92,15 @@ class EvaluateMonocular:
             image_stride=self.image_stride,
             checkpoint=checkpoint,
         )
-        record = read_training_record(folder.parent)
-        result["training"] = None if record is None else {key: record.get(key) for key in TRAINING_KEYS}
+        result["training"] = training_block(folder.parent)
         return result
 
 
 def print_results(results: dict[str, dict[str, Any]]) -> None:
-    """Print the means of every run: a column for each."""
+    """Print the means of every run, a column for each, and the notes of their protocols."""
     from nerfstudio.utils.rich_utils import CONSOLE
-    from rich.table import Table
 
-    columns = [summary(result) for result in results.values()]
-    table = Table(title="Views of other cameras, means over images", show_header=False)
-    table.add_column()
-    for _ in columns:
-        table.add_column(justify="right", overflow="fold")
-    for name in dict.fromkeys(name for column in columns for name in column):
-        table.add_row(name, *(column.get(name, "-") for column in columns))
-    CONSOLE.print(table)
+    print_columns("Views of other cameras, means over images", [summary(result) for result in results.values()])
     for note in dict.fromkeys(result["protocol"]["protocol_note"] for result in results.values()):
         CONSOLE.print(f"Note: {note}", soft_wrap=True)
 
@@ -137,4 +123,8 @@ def summary(result: dict[str, Any]) -> dict[str, str]:
         for name, title in METRICS.items():
             if means[name + suffix] is not None:
                 lines[title + where] = f"{means[name + suffix]:.4f}"
+    flow = result["optical_flow"]
+    for name, where in (("epe", ""), ("epe_dynamic", ", what moves")):
+        if flow is not None and flow["mean"][name] is not None:
+            lines[f"optical flow, pixels off{where}"] = f"{flow['mean'][name]:.3f}"
     return lines

@@ -217,7 +217,8 @@ class ExportMesh:
         """(4, 4) from the learnt scene to the world by the true cameras; None where these are not known."""
         from nerfstudio.utils.rich_utils import CONSOLE
 
-        from nf_plugins.evaluation.evaluate_views import is_still, refined_cameras
+        from nf_plugins.evaluation.dataset_images import refined_cameras
+        from nf_plugins.evaluation.evaluate_views import is_still
         from nf_plugins.evaluation.world_frame import compare_cameras, differ, world_from_learnt_scene
 
         if self.units != "world" or not is_still(dataset):
@@ -253,7 +254,7 @@ class ExportMesh:
 
     def cull(self, mesh: trimesh.Trimesh, model: Any, dataset: Any) -> trimesh.Trimesh:
         """A mesh in scene units without what the masks of the training views exclude."""
-        from nf_plugins.evaluation.evaluate_views import refined_cameras
+        from nf_plugins.evaluation.dataset_images import refined_cameras
         from nf_plugins.evaluation.mask_culling import cull_by_masks, masks_of_dataset
         from nf_plugins.exporters.principal_axes_mesh import largest_component_by_area
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nf_plugins.errors import InputError
@@ -62,6 +63,20 @@ def dataset_for_split(datamanager: Any, split: Split) -> Any:
 
 
 @torch.no_grad()
+def refined_cameras(model: Any, cameras: Cameras) -> Cameras:
+    """The training cameras as the model has learnt them; the same object where it learns none."""
+    refine = getattr(model, "refined_cameras", None)
+    refined = cameras if refine is None else refine(cameras)
+    return cameras if refined is cameras else refined.to(cameras.device)
+
+
+def with_cameras(dataset: Any, cameras: Cameras) -> Any:
+    """The same images with other poses."""
+    changed = copy.copy(dataset)
+    changed.cameras = cameras
+    return changed
+
+
 def with_learnt_poses(pipeline: Any, dataset: Any) -> tuple[Any, str]:
     """The same images, those that were trained on seen from where the model has learnt that they were taken.
 
@@ -73,21 +88,19 @@ def with_learnt_poses(pipeline: Any, dataset: Any) -> tuple[Any, str]:
         The dataset, and a sentence on its poses for the protocol.
     """
     train = pipeline.datamanager.train_dataset
-    refine = getattr(pipeline.model, "refined_cameras", None)
-    cameras = train.cameras if refine is None else refine(train.cameras)
-    if cameras is train.cameras:
+    refined = refined_cameras(pipeline.model, train.cameras)
+    if refined is train.cameras:
         return dataset, "as given"
-    learnt = dict(zip(map(str, train.image_filenames), cameras.camera_to_worlds, strict=True))
+    learnt = dict(zip(map(str, train.image_filenames), refined.camera_to_worlds, strict=True))
     poses = dataset.cameras.camera_to_worlds
     names = [str(path) for path in dataset.image_filenames]
-    changed = copy.copy(dataset)
-    changed.cameras = dataset.cameras[torch.arange(len(names))]
-    changed.cameras.camera_to_worlds = torch.stack(
-        [learnt.get(name, pose).to(pose) for name, pose in zip(names, poses, strict=True)]
+    cameras = dataset.cameras[torch.arange(len(names))]
+    cameras.camera_to_worlds = torch.stack(
+        [learnt[name].to(pose) if name in learnt else pose for name, pose in zip(names, poses, strict=True)]
     )
     count = sum(name in learnt for name in names)
     note = f"learnt for {count} of {len(names)} images; the others as given, in a frame that may have drifted"
-    return changed, "learnt" if count == len(names) else note
+    return with_cameras(dataset, cameras), "learnt" if count == len(names) else note
 
 
 @torch.no_grad()

@@ -14,8 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from nf_plugins.data.monocular_dataset import MonocularDataset
 from nf_plugins.errors import InputError
-from nf_plugins.evaluation.dataset_images import dataset_for_split, image_identity, render_and_load, with_learnt_poses
+from nf_plugins.evaluation.dataset_images import image_identity, render_and_load, with_learnt_poses
+from nf_plugins.evaluation.flow_accuracy import flow_accuracy
 from nf_plugins.evaluation.lpips import LazyLPIPS
 from nf_plugins.evaluation.monocular_metrics import MONOCULAR_METRICS, monocular_metrics
 from nf_plugins.evaluation.protocol import protocol_block
@@ -37,7 +39,7 @@ def protocol_dataset(datamanager: Any, protocol: MonocularProtocol | None = None
     """The images of a protocol.
 
     Args:
-        datamanager: Of a run whose dataparser knows evaluation protocols (``eval_protocol``).
+        datamanager: Any of nerfstudio's, of a run whose dataparser knows evaluation protocols (``eval_protocol``).
         protocol: None takes the one that the run's dataparser was given.
 
     Returns:
@@ -59,11 +61,11 @@ def protocol_dataset(datamanager: Any, protocol: MonocularProtocol | None = None
             f"The run evaluates on its own frames (--eval-protocol {own}): use nf-eval --load-config, or name one with "
             f"--protocol {' or '.join(PROTOCOLS)}."
         )
-    if named == own:
-        return named, dataset_for_split(datamanager, "test")
-    outputs = replace(config, eval_protocol=named).setup().get_dataparser_outputs(split="test")
+    dataparser = datamanager.dataparser if named == own else replace(config, eval_protocol=named).setup()
+    outputs = dataparser.get_dataparser_outputs(split="test")
     scale_factor = getattr(datamanager.config, "camera_res_scale_factor", 1.0)
-    return named, type(datamanager.train_dataset)(dataparser_outputs=outputs, scale_factor=scale_factor)
+    # The datasets of methods that are not ours have no motion masks, and views at the size of their files.
+    return named, MonocularDataset(outputs, scale_factor)
 
 
 def evaluate_monocular(
@@ -90,8 +92,9 @@ def evaluate_monocular(
     Returns:
         Plain values: ``protocol`` (its name is ``name``), ``num_parameters``, ``num_images``, ``num_trained_on`` (how
         many of them a training image shows from the same camera at the same time), ``num_empty_masks`` (None where
-        there are no masks), ``mean``, ``not_finite`` (number of such values, by metric), ``images`` (metrics of each)
-        and ``seconds``. Metrics that are defined for no image are None.
+        there are no masks), ``mean``, ``not_finite`` (number of such values, by metric), ``images`` (metrics of each),
+        ``optical_flow`` (see :func:`~nf_plugins.evaluation.flow_accuracy.flow_accuracy`) and ``seconds``. Metrics that
+        are defined for no image are None.
 
     Raises:
         InputError: See :func:`protocol_dataset`; also if the model renders no colours.
@@ -126,6 +129,7 @@ def evaluate_monocular(
         "num_empty_masks": _empty_masks(rows),
         "mean": plain_means(rows),
         "not_finite": _not_finite(rows),
+        "optical_flow": flow_accuracy(pipeline),
         "images": rows,
         "seconds": round(time.perf_counter() - started, 3),
     }

@@ -76,8 +76,7 @@ def evaluate_run(load_config: Path, options: RunEvaluationOptions | None = None)
     config, pipeline, checkpoint, step = load_run(load_config, test_mode=mode)
     run_dir = Path(load_config) if Path(load_config).is_dir() else Path(load_config).parent
     frames = requested_frames(pipeline, str(config.method_name), options)
-    record = read_training_record(run_dir)
-    training = None if record is None else {key: record.get(key) for key in TRAINING_KEYS}
+    training = training_block(run_dir)
     results: dict[Split, dict[str, Any]] = {}
     for split in options.splits:
         results[split] = evaluate_pipeline(
@@ -103,6 +102,12 @@ def evaluate_run(load_config: Path, options: RunEvaluationOptions | None = None)
         if options.folders is not None:
             write_results(options.folders.output_dir / split, result)
     return results
+
+
+def training_block(run_dir: Path) -> dict[str, Any] | None:
+    """What results say of the training of the run in a folder; None where it kept no record."""
+    record = read_training_record(run_dir)
+    return None if record is None else {key: record.get(key) for key in TRAINING_KEYS}
 
 
 def requested_frames(pipeline: Any, method_name: str, options: RunEvaluationOptions) -> tuple[int, ...]:

@@ -18,11 +18,11 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from nf_plugins.atomic_files import check_writable
 from nf_plugins.errors import InputError
 from nf_plugins.evaluation.camera_accuracy import CameraErrors
-from nf_plugins.evaluation.dataset_images import dataset_for_split
+from nf_plugins.evaluation.dataset_images import dataset_for_split, refined_cameras, with_cameras
 from nf_plugins.evaluation.dtu_chamfer import DTUChamferSettings, mesh_chamfer, write_error_cloud
 from nf_plugins.evaluation.dtu_reference import SurfaceReference
 from nf_plugins.evaluation.evaluate_geometry import true_surfaces
-from nf_plugins.evaluation.evaluate_views import held_out_dataset, measure_views, refined_cameras, with_cameras
+from nf_plugins.evaluation.evaluate_views import held_out_dataset, measure_views
 from nf_plugins.evaluation.geometry_metrics import compare_meshes
 from nf_plugins.evaluation.lpips import LazyLPIPS
 from nf_plugins.evaluation.mask_culling import DILATION_PIXELS, cull_by_masks, masks_of_dataset

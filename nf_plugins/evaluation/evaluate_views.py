@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nf_plugins.evaluation.dataset_images import dataset_for_split, image_identity, render_and_load
@@ -26,20 +23,6 @@ def is_still(dataset: Any) -> bool:
     """Whether a dataset knows no times at all."""
     has_times = getattr(getattr(dataset, "cameras", None), "times", None) is not None
     return dataset.metadata.get("frame_times") is None and not has_times
-
-
-def refined_cameras(model: Any, cameras: Cameras) -> Cameras:
-    """The training cameras as the model has learnt them; as they are where it learns none."""
-    refine = getattr(model, "refined_cameras", None)
-    with torch.no_grad():
-        return cameras if refine is None else refine(cameras).to(cameras.device)
-
-
-def with_cameras(dataset: Any, cameras: Cameras) -> Any:
-    """The same images with other poses."""
-    changed = copy.copy(dataset)
-    changed.cameras = cameras
-    return changed
 
 
 def held_out_dataset(datamanager: Any, train_dataset: Any) -> tuple[Any, list[int]]:

@@ -7,28 +7,17 @@ Runs that are already there are not repeated, so the command can be interrupted.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tyro
+from cached_runs import cached_run
 
 from nf_plugins.atomic_files import write_json
-from nf_plugins.errors import InputError
 
-METHODS = (
-    "idr-tiny",
-    "idr-fourier-tiny",
-    "idr-hash-tiny",
-    "idr-nffb-tiny",
-    "idr-stylemod-nffb-tiny",
-    "hashmod-neus-tiny",
-)
+METHODS = ("idr-tiny", "idr-hash-tiny", "idr-nffb-tiny", "idr-stylemod-nffb-tiny")
 PUBLISHED_EPOCHS = 2001
 ALPHA_EPOCHS = (250, 500, 750, 1000, 1250)
 REFINED = ("--pipeline.model.camera-optimizer.mode", "SO3xR3")
@@ -48,9 +37,9 @@ class Options:
     """Methods of the first table."""
     camera_method: str = "idr-tiny"
     """Method of the second table; none leaves it out."""
-    steps: int = 2000
+    steps: int = 2500
     """Training steps of every run."""
-    rays: int = 1024
+    rays: int = 512
     """Rays of a batch."""
     downscale_factor: int = 2
     """Reduction of the images."""
@@ -124,25 +113,10 @@ def evaluate_command(options: Options, folder: Path) -> list[str]:
 
 
 def run(options: Options, job: Job) -> dict[str, Any]:
-    """Trains and evaluates, unless the same commands did it before.
-
-    Raises:
-        InputError: The run's folder was made by other commands.
-    """
+    """Trains and evaluates, unless the same commands did it before."""
     folder = options.output_dir / job.name / job.method / "run"
-    evaluation, record = folder / "evaluation" / "dtu.json", folder / "commands.json"
     commands = [train_command(options, job), evaluate_command(options, folder)]
-    if record.is_file() and json.loads(record.read_text()) != commands:
-        raise InputError(f"{folder} holds a run of other options than these: choose another --output-dir.")
-    if not evaluation.is_file():
-        write_json(record, commands)
-        started = time.time()
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        with (folder / "log.txt").open("a") as log:
-            for command in commands:
-                subprocess.run(command, env=environment, stdout=log, stderr=log, check=True)
-        print(f"{job.name}, {job.method}: {time.time() - started:.0f} s", flush=True)
-    return json.loads(evaluation.read_text())
+    return cached_run(folder, commands, folder / "evaluation" / "dtu.json", f"{job.name}, {job.method}")
 
 
 def encoding_row(method: str, result: dict[str, Any]) -> list[str]:

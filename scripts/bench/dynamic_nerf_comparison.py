@@ -8,19 +8,15 @@ Runs that are already there are not repeated, so the command can be interrupted.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
+from cached_runs import cached_run
 
 from nf_plugins.atomic_files import write_json
-from nf_plugins.errors import InputError
 
 KINDS = ("tnerf", "dynerf", "dnerf", "nerfies", "hypernerf", "ndr")
 LEARNING_RATES = {"ndr": 5e-4}
@@ -100,25 +96,12 @@ def evaluate_command(options: Options, folder: Path, output_path: Path) -> list[
 
 
 def run(options: Options, method: str, seed: int) -> dict[str, Any]:
-    """Trains and evaluates one method, unless the same commands did it before.
-
-    Raises:
-        InputError: The run's folder was made by other commands.
-    """
+    """Trains and evaluates one method, unless the same commands did it before."""
     folder = options.output_dir / f"seed-{seed}" / method / "run"
-    evaluation, record = folder / "evaluation" / "comparison.json", folder / "commands.json"
+    evaluation = folder / "evaluation" / "comparison.json"
     commands = [train_command(options, method, seed), evaluate_command(options, folder, evaluation)]
-    if record.is_file() and json.loads(record.read_text()) != commands:
-        raise InputError(f"{folder} holds a run of other options than these: choose another --output-dir.")
-    if not evaluation.is_file():
-        write_json(record, commands)
-        started = time.time()
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        with (folder / "log.txt").open("a") as log:
-            for command in commands:
-                subprocess.run(command, env=environment, stdout=log, stderr=log, check=True)
-        print(f"{method}, seed {seed}: {time.time() - started:.0f} s", flush=True)
-    return {"method": method, "seed": seed, "result": json.loads(evaluation.read_text())}
+    result = cached_run(folder, commands, evaluation, f"{method}, seed {seed}")
+    return {"method": method, "seed": seed, "result": result}
 
 
 def table_row(run_of: dict[str, Any]) -> list[Any]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from monocular_pipeline import monocular_config, monocular_pipeline
 from monocular_scene import write_monocular_scene
+from nerfacto_run import nerfacto_config, nerfacto_pipeline
 from PIL import Image
 
 from nf_plugins.errors import InputError
@@ -110,3 +111,39 @@ def test_runs_that_no_protocol_fits_are_refused(tmp_path: Path) -> None:
         protocol_dataset(datamanager, "nsff")
     with pytest.raises(InputError, match="know no protocol of monocular videos"):
         protocol_dataset(SimpleNamespace(dataparser=SimpleNamespace(config=object())))
+
+
+def test_a_static_method_of_nerfstudio_is_measured_too(moving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = nerfacto_config(moving)
+    pipeline = nerfacto_pipeline(config, monkeypatch)
+    losses = pipeline.get_train_loss_dict(0)[1]
+    assert all(bool(loss.isfinite()) for loss in losses.values())
+    assert "motion_mask" not in pipeline.datamanager.eval_dataset[0]
+    result = evaluate_monocular(pipeline, config, 1)
+    protocol = result["protocol"]
+    assert (protocol["method"], protocol["name"], protocol["mask_source"]) == ("nerfacto", "nsff", "motion masks")
+    assert result["num_images"] == 10 and result["num_trained_on"] == result["num_empty_masks"] == 0
+    for name in ("psnr", "psnr_dynamic", "ssim_range1", "ssim_range1_dynamic"):
+        assert np.isfinite(result["mean"][name])
+    monkeypatch.setattr(pipeline.model, "get_outputs_for_camera", lambda camera: {"rgb": torch.full((12, 14, 3), 0.5)})
+    _, dataset = protocol_dataset(pipeline.datamanager)
+    item = dataset[3]
+    error = (item["image"] - 0.5).square()[item["motion_mask"][..., 0] > 0].mean()
+    found = evaluate_monocular(pipeline, config, 1)["images"][3]
+    assert found["psnr_dynamic"] == pytest.approx(float(-10 * error.log10()), abs=1e-4) != found["psnr"]
+
+
+def test_views_of_another_size_are_no_matter_to_a_run_that_did_not_read_them(
+    moving: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the views of the NVIDIA Dynamic Scene set are larger than the video."""
+    for path in [*(moving / "mv_images").rglob("*.png"), *(moving / "mv_masks").rglob("*.png")]:
+        with Image.open(path) as image:
+            image.resize((42, 36), Image.Resampling.NEAREST).save(path)
+    config = nerfacto_config(moving, camera_res_scale_factor=0.5, eval_protocol="training-frames")
+    pipeline = nerfacto_pipeline(config, monkeypatch)
+    for losses in (pipeline.get_train_loss_dict(0)[1], pipeline.get_eval_loss_dict(0)[1]):
+        assert all(bool(loss.isfinite()) for loss in losses.values())
+    result = evaluate_monocular(pipeline, config, 1, "nsff")
+    assert result["num_images"] == 10 and result["protocol"]["resolution"] == [7, 6]
+    assert result["protocol"]["downscale"] == 2 and np.isfinite(result["mean"]["psnr_dynamic"])

@@ -3,11 +3,13 @@ from __future__ import annotations
 import copy
 import re
 from dataclasses import replace
+from importlib.metadata import EntryPoint, distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import tyro
 from monocular_pipeline import FIELD
 from monocular_scene import write_monocular_scene
 
@@ -64,26 +66,78 @@ def test_published_sizes_and_variants() -> None:
     assert names == ["nsff", "nsff-published", "nsff-paper", "nsff-tiny"]
 
 
-def test_values_by_scene() -> None:
-    stages = {
-        name: effective_decay(preset.decay_iteration, preset.frames[1] - preset.frames[0])
-        for name, preset in SCENES.items()
-    }
-    assert stages["kid-running"] == 30 and stages["balloon1-2"] == 25 and stages["jumping"] == 48
-    assert stages["broom"] == 196 and stages["curls"] == 60
-    config = scene_trainer("jumping")
-    model = config.pipeline.model
-    weights = [model.loss_coefficients[name] for name in ("depth", "flow", "sparsity", "cycle")]
-    assert weights == pytest.approx([0.04, 0.02, 0.001, 1.0])
-    assert model.decay_iteration == 48 and config.pipeline.datamanager.dataparser.end_frame == 24
-    assert scene_trainer("broom").optimizers["fields"]["scheduler"].decay_steps == 500_000
+# Last frame (exclusive), steps of a stage in thousands as configured and in effect; weights of depth, flow and flow
+# sparsity, as published; rows; thousands of steps in which the learning rate falls to a tenth.
+PUBLISHED = {
+    "kid-running": (30, 30, 30, 0.04, 0.02, 0.1, 288, 300),
+    "balloon1-2": (24, 25, 25, 0.02, 0.01, 0.1, 288, 300),
+    "balloon2-2": (24, 25, 25, 0.02, 0.01, 0.1, 288, 300),
+    "playground": (24, 25, 25, 0.02, 0.01, 0.1, 288, 300),
+    "skating-2": (24, 25, 25, 0.04, 0.02, 0.1, 288, 300),
+    "truck2": (24, 25, 25, 0.04, 0.02, 0.1, 288, 300),
+    "umbrella": (24, 25, 25, 0.04, 0.02, 0.1, 288, 300),
+    "dynamicface-2": (24, 25, 25, 0.04, 0.02, 0.01, 288, 300),
+    "jumping": (24, 48, 48, 0.04, 0.02, 0.01, 288, 300),
+    "broom": (196, 150, 196, 0.04, 0.02, 0.1, 480, 500),
+    "curls": (56, 60, 60, 0.04, 0.02, 0.1, 480, 500),
+}
+
+
+def scene_entry_points() -> dict[str, EntryPoint]:
+    """The registered methods of the scenes, by scene."""
+    names = distribution("nf-plugins").entry_points.select(group="nerfstudio.method_configs")
+    return {entry.name.removeprefix("nsff-"): entry for entry in names if ":scenes." in entry.value}
+
+
+def test_every_scene_is_a_method() -> None:
+    assert scene_entry_points().keys() == PUBLISHED.keys() == SCENES.keys()
+
+
+@pytest.mark.parametrize("scene", PUBLISHED)
+def test_the_method_of_a_scene_has_its_published_values(scene: str) -> None:
+    end_frame, decay, effective, depth, flow, sparsity, height, decay_steps = PUBLISHED[scene]
+    method = scene_entry_points()[scene].load()
+    config, model = method.config, method.config.pipeline.model
+    datamanager = config.pipeline.datamanager
+    assert config.method_name == f"nsff-{scene}" and config.max_num_iterations == 360_000
+    assert (datamanager.dataparser.start_frame, datamanager.dataparser.end_frame) == (0, end_frame)
+    assert (model.decay_iteration, effective_decay(model.decay_iteration, end_frame)) == (decay, effective)
+    # By default the sparsity loss is measured otherwise than published, and weighs a tenth.
+    own = {"depth": depth, "flow": flow, "sparsity": sparsity / 10}
+    common = {"disocclusion": 0.1, "cycle": 1.0, "entropy": 1e-3, "spatial": 0.1, "temporal": 0.1}
+    assert {name: model.loss_coefficients[name] for name in own | common} == pytest.approx(own | common)
+    assert model.loss_coefficients.keys() == nsff.config.pipeline.model.loss_coefficients.keys()
+    assert config.optimizers["fields"]["scheduler"].decay_steps == 1000 * decay_steps
+    assert (model.num_samples, model.field.hidden_dim, model.density_noise_std) == (128, 256, 1.0)
+    assert (datamanager.train_num_rays_per_batch, datamanager.pixel_sampler.num_extra_rays) == (1024, 512)
+    assert f"images of {height} rows" in method.description
+    published = scene_trainer(scene, published_model()).pipeline.model.loss_coefficients
+    assert published["sparsity"] == pytest.approx(sparsity)
+
+
+def test_the_methods_of_scenes_share_nothing_with_each_other() -> None:
+    configs = [entry.load().config for entry in scene_entry_points().values()]
+    for part in ("dataparser", "pixel_sampler"):
+        assert len({id(getattr(config.pipeline.datamanager, part)) for config in configs}) == len(configs)
+    assert len({id(config.pipeline.model.loss_coefficients) for config in configs}) == len(configs)
     assert nsff.config.pipeline.model.decay_iteration == 25
+    assert nsff.config.pipeline.datamanager.dataparser.end_frame is None
+
+
+def test_options_keep_what_a_scene_sets() -> None:
+    """Naming the dataparser does not fall back to its own defaults."""
+    from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
+
+    for arguments, end_frame in (("nsff-data", 196), ("nsff-data --downscale-factor 2 --end-frame 50", 50)):
+        config: Any = tyro.cli(AnnotatedBaseConfigUnion, args=["nsff-broom", *arguments.split()])
+        assert config.method_name == "nsff-broom" and config.pipeline.model.decay_iteration == 150
+        assert config.pipeline.datamanager.dataparser.end_frame == end_frame
 
 
 @pytest.mark.parametrize(
     ("model", "scene", "name", "weights", "decay"),
     [
-        (None, "playground", "nsff", [0.02, 0.01, 0.01], 25),
+        (None, "playground", "nsff-playground", [0.02, 0.01, 0.01], 25),
         (published_model(), "playground", "nsff-published", [0.02, 0.01, 0.1], 25),
         (published_model(), "jumping", "nsff-published", [0.04, 0.02, 0.01], 48),
         (paper_model(), "playground", "nsff-paper", [0.04, 0.02, 0.01], 25),
@@ -108,7 +162,7 @@ def test_a_scene_has_the_values_of_its_variant(
 
 def test_the_page_shows_the_same_values() -> None:
     rows = [line.split("|") for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-    shown = {name.strip(): row for row in rows for name in row[1].split(",")}
+    shown = {name: row for row in rows for name in re.findall("`nsff-([^`]+)`", row[1])}
     default = SCENES["umbrella"]
     for name, preset in SCENES.items():
         _, _, frames, model_options, others, *_ = shown[name]
