@@ -49,9 +49,9 @@ class RenderSlowMotion(RenderOptions):
     camera_wander: Literal["none", "ellipse", "loop"] = "none"
     """The camera stands; follows the recording camera, going round small ellipses; or goes round a small loop beside
     the frame's place while time stands."""
-    near_distance: float = 1.0
-    """How far away, in scene units, is what wandering moves by 48 pixels (loop) or 32 (ellipse) to either side; 1 is
-    the near plane of normalised device coordinates."""
+    near_distance: float | None = None
+    """How far away, in scene units, is what wandering moves by 48 pixels (loop) or 32 (ellipse) to either side
+    (default: where sampling begins, the near plane at 1 with --space ndc)."""
 
     def check(self) -> None:
         """Also the times, and options that would have no effect."""
@@ -68,7 +68,7 @@ class RenderSlowMotion(RenderOptions):
             raise InputError(f"--step {self.step:g}: expected one over a whole number, such as 0.1 or 0.25.")
         if self.span is not None and not 0 < self.span < float("inf"):
             raise InputError(f"--span must be positive, found {self.span:g}.")
-        if not 0 < self.near_distance < float("inf"):
+        if self.near_distance is not None and not 0 < self.near_distance < float("inf"):
             raise InputError(f"--near-distance must be positive, found {self.near_distance:g}.")
         check_writable(self.report_path)
 
@@ -102,7 +102,8 @@ class RenderSlowMotion(RenderOptions):
             wander_offsets,
         )
 
-        poses = (getattr(split, "metadata", None) or {}).get("frame_camera_to_worlds")
+        metadata = getattr(split, "metadata", None) or {}
+        poses = metadata.get("frame_camera_to_worlds")
         if poses is None:
             raise InputError(
                 "Slow motion follows the camera of a monocular video, and the run's data do not say where it was (as "
@@ -112,16 +113,15 @@ class RenderSlowMotion(RenderOptions):
         if not 0 <= frame < len(poses):
             raise InputError(f"--frame {frame}: the run has {len(poses)} frames, expected 0 to {len(poses) - 1}.")
         focal = float((split.cameras.fx[0] + split.cameras.fy[0]) / 2)
+        near = metadata.get("near_distance", 1.0) if self.near_distance is None else self.near_distance
         if self.camera_wander == "loop":
-            offsets = wander_offsets(focal, self.frame_count(), self.near_distance)
+            offsets = wander_offsets(focal, self.frame_count(), near)
             coordinates = torch.full((len(offsets),), float(frame), dtype=torch.float64)
             return SlowMotionPath(frame, len(poses), coordinates, shifted_poses(poses[frame], offsets))
         span = SPANS[self.camera_wander] if self.span is None else self.span
         coordinates = frames_around(frame, len(poses), span, round(1 / self.step))
         if self.camera_wander == "ellipse":
-            return SlowMotionPath(
-                frame, len(poses), coordinates, bullet_poses(poses, coordinates, focal, self.near_distance)
-            )
+            return SlowMotionPath(frame, len(poses), coordinates, bullet_poses(poses, coordinates, focal, near))
         return SlowMotionPath(frame, len(poses), coordinates, poses[frame].expand(len(coordinates), 3, 4))
 
     @contextmanager

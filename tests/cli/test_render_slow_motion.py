@@ -97,6 +97,9 @@ def test_published_numbers_of_images() -> None:
     loop = options(camera_wander="loop").path(split)
     assert len(loop.coordinates) == 60 and loop.frame == 15
     torch.testing.assert_close(loop.camera_to_worlds[15, :, 3], torch.tensor([-0.12, 0, 0]), atol=1e-6, rtol=0)
+    split.metadata["near_distance"] = 0.5
+    near = options(camera_wander="loop").path(split)
+    torch.testing.assert_close(near.camera_to_worlds[15, :, 3], torch.tensor([-0.06, 0, 0]), atol=1e-6, rtol=0)
     far = options(camera_wander="loop", near_distance=2.0).path(split)
     torch.testing.assert_close(far.camera_to_worlds[15, :, 3], torch.tensor([-0.24, 0, 0]), atol=1e-6, rtol=0)
 
