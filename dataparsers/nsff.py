@@ -30,6 +30,7 @@ from nf_plugins.data.forward_facing import (
     require_forward_facing,
     scene_box,
     scene_frame,
+    warn_of_cameras_beyond_near_plane,
     warn_of_standing_camera,
 )
 from nf_plugins.data.held_out_cameras import EvalProtocol, EvaluationViews, camera_names, choose_views
@@ -201,6 +202,7 @@ class NSFFDataParser(DataParser):
         seen = covering_pinhole(lens)
         if config.space == "ndc":
             require_pinhole_pixels(lens, video.source)
+            warn_of_cameras_beyond_near_plane(frame.poses(poses), video.source)
             require_forward_facing(frame.poses(poses), seen, video.source)
         warn_of_unknown_pixels(lens, video.source)
         warn_of_standing_camera(poses, bounds, video.source)

@@ -16,6 +16,7 @@ from nf_plugins.data.one_frame_sampler import OneFramePixelSamplerConfig
 from nf_plugins.engine.dynamic_trainer import DynamicTrainerConfig
 from nf_plugins.engine.schedulers import ExponentialSchedulerConfig
 from nf_plugins.fields.scene_flow_field import SceneFlowFieldConfig
+from nf_plugins.model_components.loss_stages import effective_decay
 from nf_plugins.model_components.scene_flow_losses import SparsityVariant
 from nf_plugins.models.nsff import NSFFModelConfig
 from nf_plugins.models.nsff_options import sparsity_variant
@@ -50,8 +51,18 @@ class ScenePreset:
     """Steps in which the learning rate falls to a tenth."""
 
     @property
+    def steps(self) -> int:
+        """Training steps: those of the published model, but no less than three stages."""
+        first, end = self.frames
+        return max(PUBLISHED_STEPS, 3 * 1000 * effective_decay(self.decay_iteration, end - first))
+
+    @property
     def expected_sparsity(self) -> float:
-        """Weight of the flow-sparsity loss as it is measured by default: a tenth of the published one."""
+        """Weight of the flow-sparsity loss as it is measured by default: a tenth of the published one.
+
+        What it measures is 60 to 100 times as large, so that it pulls about as hard as that of the paper, and 6 to 10
+        times as hard as that of the published code.
+        """
         return self.summed_sparsity / 10
 
     def sparsity(self, variant: SparsityVariant) -> float:
@@ -176,7 +187,7 @@ def scene_trainer(scene: str, model: NSFFModelConfig | None = None) -> DynamicTr
     config = nsff_trainer(
         "nsff-paper" if is_paper else "nsff-published" if model.reference_quirks else f"nsff-{scene}",
         model,
-        steps=PAPER_STEPS if is_paper else PUBLISHED_STEPS,
+        steps=PAPER_STEPS if is_paper else preset.steps,
         decay_steps=preset.decay_steps,
     )
     start, end = preset.frames

@@ -14,7 +14,7 @@ from dataparsers.nsff import NSFFDataParserConfig
 from method_configs.nsff import nsff_tiny
 from nf_plugins.fields.scene_flow_field import SceneFlowFieldConfig
 
-FIELD = SceneFlowFieldConfig(num_layers=2, hidden_dim=8, num_position_frequencies=2)
+FIELD = SceneFlowFieldConfig(num_layers=2, hidden_dim=8, skip_layer=1, num_position_frequencies=2)
 
 
 def monocular_config(scene: Path, num_samples: int = 6, **dataparser_fields: Any) -> TrainerConfig:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SPANS = {"none": 8.0, "ellipse": 10.0}
 """Published numbers of frames to either side, by the camera's path."""
+DEFAULT_STEP = 0.1
 
 
 class SlowMotionPath(NamedTuple):
@@ -43,9 +44,8 @@ class RenderSlowMotion(RenderOptions):
     span: float | None = None
     """Frames to show before and after it, as far as the recording goes (default: 8, or 10 with --camera-wander
     ellipse)."""
-    step: float = 0.1
-    """Frames of the recording from one image to the next; one over a whole number. Without effect with
-    --camera-wander loop."""
+    step: float | None = None
+    """Frames of the recording from one image to the next; one over a whole number (default: 0.1)."""
     camera_wander: Literal["none", "ellipse", "loop"] = "none"
     """The camera stands; follows the recording camera, going round small ellipses; or goes round a small loop beside
     the frame's place while time stands."""
@@ -60,17 +60,28 @@ class RenderSlowMotion(RenderOptions):
 
         if self.camera_index != 0:
             raise InputError(f"--camera-index {self.camera_index}: slow motion takes its camera from --frame.")
-        if self.camera_wander == "loop" and self.span is not None:
-            raise InputError("--span: with --camera-wander loop time stands; use --num-frames, or another wander.")
+        for option, value in (("--span", self.span), ("--step", self.step)):
+            if self.camera_wander == "loop" and value is not None:
+                raise InputError(
+                    f"{option}: with --camera-wander loop time stands; use --num-frames, or another wander."
+                )
+        if self.camera_wander == "none" and self.near_distance is not None:
+            raise InputError("--near-distance: the camera stands; it applies to --camera-wander loop and ellipse.")
         if self.camera_wander != "loop" and self.num_frames is not None:
             raise InputError("--num-frames: the number of images follows from --span and --step.")
-        if not 0 < self.step <= 1 or abs(1 / self.step - round(1 / self.step)) > 1e-6:
-            raise InputError(f"--step {self.step:g}: expected one over a whole number, such as 0.1 or 0.25.")
+        step = self.frames_per_image
+        if not 0 < step <= 1 or abs(1 / step - round(1 / step)) > 1e-6:
+            raise InputError(f"--step {step:g}: expected one over a whole number, such as 0.1 or 0.25.")
         if self.span is not None and not 0 < self.span < float("inf"):
             raise InputError(f"--span must be positive, found {self.span:g}.")
         if self.near_distance is not None and not 0 < self.near_distance < float("inf"):
             raise InputError(f"--near-distance must be positive, found {self.near_distance:g}.")
         check_writable(self.report_path)
+
+    @property
+    def frames_per_image(self) -> float:
+        """The step, or its default."""
+        return DEFAULT_STEP if self.step is None else self.step
 
     @property
     def report_path(self) -> Path:
@@ -119,7 +130,7 @@ class RenderSlowMotion(RenderOptions):
             coordinates = torch.full((len(offsets),), float(frame), dtype=torch.float64)
             return SlowMotionPath(frame, len(poses), coordinates, shifted_poses(poses[frame], offsets))
         span = SPANS[self.camera_wander] if self.span is None else self.span
-        coordinates = frames_around(frame, len(poses), span, round(1 / self.step))
+        coordinates = frames_around(frame, len(poses), span, round(1 / self.frames_per_image))
         if self.camera_wander == "ellipse":
             return SlowMotionPath(frame, len(poses), coordinates, bullet_poses(poses, coordinates, focal, near))
         return SlowMotionPath(frame, len(poses), coordinates, poses[frame].expand(len(coordinates), 3, 4))
@@ -148,7 +159,8 @@ class RenderSlowMotion(RenderOptions):
     def report(self, path: SlowMotionPath, count: RenderCount) -> dict[str, Any]:
         """What was shown and what it cost, plain values.
 
-        Every image on its own takes both key times around it, as published; where time stands, one render.
+        Every image on its own takes both key times around it, as published; where none is made of them (time stands, or
+        the network is asked for times between frames), one render.
         """
         num_images = len(path.coordinates)
         time_stands = self.camera_wander == "loop"
@@ -160,9 +172,10 @@ class RenderSlowMotion(RenderOptions):
             "frames_of_the_recording": path.num_frames,
             "first_frame": float(path.coordinates[0]),
             "last_frame": float(path.coordinates[-1]),
-            "step": 0.0 if time_stands else self.step,
+            "step": 0.0 if time_stands else self.frames_per_image,
             "num_images": num_images,
+            "ping_pong": self.ping_pong,
             "network_renders": count.total,
             "network_renders_of_key_times": count.key_times,
-            "naive_network_renders": num_images * (1 if time_stands else 2),
+            "naive_network_renders": num_images * (2 if count.key_times else 1),
         }

@@ -81,6 +81,19 @@ def require_forward_facing(camera_to_worlds: NDArray[np.float64], lens: Lens, so
         )
 
 
+def warn_of_cameras_beyond_near_plane(camera_to_worlds: NDArray[np.float64], source: Path) -> None:
+    """Says so when cameras (N, 3, 4), scene units of normalised device coordinates, have moved past the near plane."""
+    depths = -camera_to_worlds[:, 2, 3]
+    beyond = int((depths > 1).sum())
+    if beyond:
+        CONSOLE.print(
+            f"[yellow]{beyond} of the selected cameras of {source} lie beyond the near plane, by up to "
+            f"{depths.max() - 1:.2g} of its distance: the camera moves forwards, and what it passed has no place in "
+            "normalised device coordinates. Use --space contracted, or fewer frames (--start-frame, --end-frame).",
+            soft_wrap=True,
+        )
+
+
 def warn_of_standing_camera(camera_to_worlds: NDArray[np.float64], bounds: NDArray[np.float64], source: Path) -> None:
     """Says so when the cameras (N, 3, 4) hardly move: then nothing but given depth tells how far away things are."""
     centres = camera_to_worlds[:, :, 3]

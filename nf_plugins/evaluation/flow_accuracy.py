@@ -28,7 +28,8 @@ def flow_accuracy(pipeline: Any) -> dict[str, Any] | None:
 
     Returns:
         ``mean`` with ``epe`` and ``epe_dynamic`` (pixels; None without motion masks), ``rows`` with those of each frame
-        and direction, ``note``. None if the model knows no scene flow, or the data no optical flow.
+        and direction, ``not_finite``, the number of pixels for which the model had no flow, ``note``. None if the
+        model knows no scene flow, or the data no optical flow.
     """
     predict = getattr(pipeline.model, "optical_flow", None)
     dataset = pipeline.datamanager.train_dataset
@@ -51,12 +52,10 @@ def flow_accuracy(pipeline: Any) -> dict[str, Any] | None:
     finally:
         pipeline.train(was_training)
     means = {name: _mean([row[name] for row in rows]) for name in ("epe", "epe_dynamic")}
-    return {"mean": means, "rows": rows, "note": NOTE}
+    return {"mean": means, "not_finite": sum(row["not_finite"] for row in rows), "rows": rows, "note": NOTE}
 
 
-def end_point_errors(
-    predicted: Tensor, truth: Tensor, valid: Tensor, motion_mask: Tensor | None
-) -> dict[str, float | None]:
+def end_point_errors(predicted: Tensor, truth: Tensor, valid: Tensor, motion_mask: Tensor | None) -> dict[str, Any]:
     """Mean distances of flow vectors.
 
     Args:
@@ -66,11 +65,15 @@ def end_point_errors(
         motion_mask: ``(H, W, 1)``, above 0 where something moves.
 
     Returns:
-        ``epe`` and ``epe_dynamic``; None where there is no pixel, or no mask.
+        ``epe`` and ``epe_dynamic``; None where there is no pixel, or no mask. ``not_finite``: valid pixels without a
+        prediction (of what went behind the camera), which take no part.
     """
     distance, known = (predicted - truth).norm(dim=-1), valid[..., 0] > 0
+    lost = known & ~distance.isfinite()
+    known = known & ~lost
     moving = None if motion_mask is None else known & (motion_mask[..., 0] > 0)
-    return {"epe": _mean_where(distance, known), "epe_dynamic": _mean_where(distance, moving)}
+    errors = {"epe": _mean_where(distance, known), "epe_dynamic": _mean_where(distance, moving)}
+    return errors | {"not_finite": int(lost.sum())}
 
 
 def _mean_where(values: Tensor, mask: Tensor | None) -> float | None:

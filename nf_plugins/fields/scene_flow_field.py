@@ -33,7 +33,7 @@ class SceneFlowFieldConfig(FieldConfig):
     hidden_dim: int = 256
     """Width of the hidden layers; the authors advise 512 for long clips."""
     skip_layer: int = 5
-    """Layer that sees the encoded input again (0 is the input layer)."""
+    """Layer that sees the encoded input again; 0, the input layer, is none."""
     static_only: bool = False
     """Leave everything to the static network, to which all frames show one time: a static NeRF, for comparison."""
     num_position_frequencies: int = 10
@@ -73,6 +73,12 @@ class DynamicSamples(NamedTuple):
     """The same for the frame after."""
 
 
+def nothing_moves(points: Tensor) -> DynamicSamples:
+    """What a dynamic network of empty space would say at points ``(R, K, 3)``."""
+    values, vectors = torch.zeros_like(points[..., 0]), torch.zeros_like(points)
+    return DynamicSamples(vectors, values, vectors, vectors, values, values)
+
+
 class StaticSamples(NamedTuple):
     """What the static network says at points ``(R, K)``."""
 
@@ -104,6 +110,11 @@ class SkipTrunk(nn.Module):
         if config.num_layers < 1 or config.hidden_dim < 2:
             raise InputError(
                 f"num-layers {config.num_layers} of hidden-dim {config.hidden_dim}: expected at least one layer of two."
+            )
+        if not 0 <= config.skip_layer < config.num_layers:
+            raise InputError(
+                f"skip-layer is {config.skip_layer}, expected one of the layers 1 to {config.num_layers - 1} (with "
+                f"num-layers {config.num_layers}), or 0 for none."
             )
         outside = [layer for layer in residual_layers if not 0 <= layer < config.num_layers]
         if outside or len(set(residual_layers)) != len(residual_layers):
@@ -205,6 +216,9 @@ class SceneFlowField(Field):
         self.static_trunk = SkipTrunk(self.position_encoding.out_dim, config)
         self.static_radiance = RadianceHeads(config.hidden_dim, direction_dim)
         self.blend = nn.Linear(config.hidden_dim, 1)
+        if config.static_only:
+            for part in (*self.dynamic_parts(), self.blend):
+                part.requires_grad_(False)
 
     def dynamic_parts(self) -> tuple[nn.Module, ...]:
         """Modules of the dynamic network."""
@@ -226,6 +240,8 @@ class SceneFlowField(Field):
             directions: Unit directions of the rays in the world ``(R, 3)``.
             frame_coordinates: Frame of each ray's points ``(R,)``, fractional between frames.
         """
+        if self.config.static_only:
+            return nothing_moves(points)
         time = self.network_time(frame_coordinates)[:, None, None].expand(*points.shape[:2], 1)
         encoded = self.space_time_encoding(torch.cat([points, time], dim=-1))
         hidden = self._dynamic_features(encoded, frame_coordinates)

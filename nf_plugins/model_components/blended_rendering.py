@@ -187,7 +187,7 @@ def expected_pixel(
         Column and row ``(*batch, 2)``; infinite where the space gives no pixel (``least_depth``).
     """
     world = space.world(expected_point(weights, points, normalised), reach)
-    return project(world, camera_to_worlds, intrinsics, space.least_depth)
+    return project(world, camera_to_worlds, intrinsics, space.least_depth(reach))
 
 
 def _light_that_arrives(transparency: Tensor) -> Tensor:

@@ -63,8 +63,7 @@ class ContractedSpace(SampleSpace):
     focal: float
     """Focal length in widths of the image, for motion that is shown."""
 
-    @property
-    def least_depth(self) -> float:
+    def least_depth(self, reach: Reach = "pixels") -> float:
         """A part of the distance where sampling begins: flow may carry points behind a camera."""
         return LEAST_DEPTH_SHARE * self.near
 
@@ -99,5 +98,5 @@ class ContractedSpace(SampleSpace):
         offsets = self.world(samples.points + flow, "pixels") - origins[:, None]
         axes = torch.stack([right, down, ahead], dim=-2)
         in_camera = (offsets[..., None, :] * axes[:, None]).sum(-1)
-        shares = self.focal * in_camera[..., :2] / in_camera[..., 2:].clamp(min=self.least_depth)
+        shares = self.focal * in_camera[..., :2] / in_camera[..., 2:].clamp(min=self.least_depth())
         return (weights[..., None] * shares.clamp(-LARGEST_MOTION, LARGEST_MOTION)).sum(-2)

@@ -32,7 +32,7 @@ class LossStages:
     def of(
         decay_iteration: int, num_frames: int, variant: LossVariant = "main", steps_per_decay: int = 1000
     ) -> LossStages:
-        """Stages of a sequence.
+        """Stages of a sequence; those of "paper" do not grow with the number of frames.
 
         Args:
             decay_iteration: The option of this name, in units of ``steps_per_decay``.
@@ -40,7 +40,8 @@ class LossStages:
             variant: Which published state of the code.
             steps_per_decay: 1000 in the published code; less shortens the whole schedule.
         """
-        return LossStages(steps_per_decay * effective_decay(decay_iteration, num_frames), variant)
+        units = decay_iteration if variant == "paper" else effective_decay(decay_iteration, num_frames)
+        return LossStages(steps_per_decay * units, variant)
 
     def stage(self, step: int) -> Stage:
         """The stage of a step. Both ends of a stage belong to the earlier one."""
@@ -63,6 +64,10 @@ class LossStages:
     def prior_factor(self, step: int) -> float:
         """Factor of the depth and flow priors' weights: a tenth after each D steps, for ever."""
         return 10.0 ** -(step // self.length)
+
+    def reaches_chains(self, num_steps: int) -> bool:
+        """Whether a training of so many steps has a stage in which chains are rendered."""
+        return self.renders_chain(num_steps - 1)
 
     def chain_direction(self, step: int) -> int:
         """Whether two steps go backwards (-1) or forwards (1): in turns, backwards first."""

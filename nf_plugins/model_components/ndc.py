@@ -30,6 +30,8 @@ DEPTH_LIMITS: dict[Reach, tuple[float, float] | None] = {
 }
 """Range that z' is clamped to."""
 
+LEAST_DEPTH = 1e-3
+"""Depth in front of a camera up to which points have no pixel, in units of the near plane's distance."""
 LEAST_SLOPE = 1e-3
 """Least component along -z of a unit ray that normalised device coordinates still hold."""
 
@@ -61,16 +63,18 @@ class NDCFrame(SampleSpace):
         """Cube units per unit of the quotients ``x / depth`` and ``y / depth``, ``(2,)``."""
         return like.new_tensor([2 * self.focal / self.width, 2 * self.focal / self.height])
 
-    @property
-    def least_depth(self) -> None:
-        """All points of the cube lie in front of the average camera."""
+    def least_depth(self, reach: Reach) -> float | None:
+        """A thousandth of the near plane's distance: a camera may have moved past points of the cube."""
+        return None if reach == "unlimited" else LEAST_DEPTH * self.near
 
     def on_rays(self, origins: Tensor, directions: Tensor, ray_parameters: Tensor) -> PlaneSamples:
-        """Samples whose intervals have their lengths in the cube."""
+        """Samples whose intervals have their lengths in the cube; 0 where they lie behind their own camera."""
         possible, ahead = forward_directions(directions)
         ndc_origins, ndc_directions = ndc_rays(origins, possible, self)
         points = ndc_origins[:, None] + ray_parameters[..., None] * ndc_directions[:, None]
-        lengths = sample_lengths(ray_parameters, ndc_directions) * ahead[:, None]
+        # A camera beyond the near plane has planes at its back: z = -near / (1 - t) there.
+        before = self.near >= -origins[:, 2:] * (1 - ray_parameters)
+        lengths = sample_lengths(ray_parameters, ndc_directions) * (ahead[:, None] & before)
         return PlaneSamples(points, directions, ray_parameters, lengths)
 
     def world(self, points: Tensor, reach: Reach) -> Tensor:

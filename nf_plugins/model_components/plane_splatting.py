@@ -99,7 +99,7 @@ def moved_pixels(
         Column and row ``(*batch, 2)``; infinite where the space gives no pixel (``least_depth``).
     """
     start, end = space.world(points, reach), space.world(points + flow, reach)
-    return project(start + fraction * (end - start), camera_to_world, intrinsics, space.least_depth)
+    return project(start + fraction * (end - start), camera_to_world, intrinsics, space.least_depth(reach))
 
 
 def splat(values: Tensor, pixels: Tensor) -> Splat:

@@ -23,9 +23,8 @@ class SampleSpace(ABC):
     All rays have a parameter t in [0, 1] from where sampling begins to infinity, which is affine in disparity.
     """
 
-    @property
     @abstractmethod
-    def least_depth(self) -> float | None:
+    def least_depth(self, reach: Reach) -> float | None:
         """Depth in front of a camera, scene units, up to which moved points have no pixel; None gives all one."""
 
     @abstractmethod

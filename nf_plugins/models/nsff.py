@@ -31,7 +31,7 @@ from nf_plugins.models.nsff_options import (
     check_options,
     space_of,
     sparsity_variant,
-    warn_of_one_stage,
+    warn_of_missing_stages,
 )
 from nf_plugins.models.projected_flow import optical_flow_image
 from nf_plugins.models.scene_flow_outputs import SceneFlowPainter
@@ -65,7 +65,7 @@ class NSFFModelConfig(DynamicModelConfig):
     which has no entropy."""
     flow_sparsity: Literal["auto", "expected", "summed_axes", "all_samples"] = "auto"
     """What the sparsity loss measures: a ray's expected flow, its samples' weighted flow summed over x, y and z (the
-    published slip, about 100 times smaller), or all samples alike. auto is expected, with reference-quirks summed_axes,
+    published slip, 60 to 100 times smaller), or all samples alike. auto is expected, with reference-quirks summed_axes,
     with loss-variant paper all_samples."""
     loss_coefficients: dict[str, float] = to_immutable_dict(LOSSES)
     """Weight of each loss; 0 switches a loss off. Those of depth and flow fall to a tenth with each stage."""
@@ -152,6 +152,8 @@ class NSFFModel(DynamicModel):
 
     def required_inputs(self) -> list[str]:
         """Disparity and optical flow where their losses count."""
+        if self.config.field.static_only:
+            return []
         return [key for loss, key in PRIOR_INPUTS.items() if self.config.loss_coefficients.get(loss, 0) > 0]
 
     def ways_out(self) -> dict[str, str]:
@@ -172,8 +174,9 @@ class NSFFModel(DynamicModel):
         callbacks = super().get_training_callbacks(training_callback_attributes)
         datamanager: Any = getattr(training_callback_attributes.pipeline, "datamanager", None)
         if hasattr(datamanager, "set_hard_mining_steps"):
-            datamanager.set_hard_mining_steps(self.stages.length)
-        warn_of_one_stage(getattr(training_callback_attributes, "trainer", None), self.stages.length, self.num_frames)
+            datamanager.set_hard_mining_steps(0 if self.config.field.static_only else self.stages.length)
+        trainer = getattr(training_callback_attributes, "trainer", None)
+        warn_of_missing_stages(trainer, self.config, self.stages, self.num_frames)
         return [*callbacks, TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self.update_to_step)]
 
     def train(self, mode: bool = True) -> NSFFModel:
@@ -316,5 +319,6 @@ class NSFFModel(DynamicModel):
             rendered: TrainingPass = outputs["rendered"]
             metrics["dynamicness"] = rendered.reference.dynamicness.mean()
             samples = rendered.reference.samples.ray_parameters.numel()
-            metrics["field_evaluations"] = error.new_tensor(float(samples * (1 + rendered.plan.dynamic_evaluations)))
+            dynamic = 0 if self.config.field.static_only else rendered.plan.dynamic_evaluations
+            metrics["field_evaluations"] = error.new_tensor(float(samples * (1 + dynamic)))
         return metrics

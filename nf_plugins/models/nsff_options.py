@@ -8,6 +8,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from nf_plugins.errors import InputError
 from nf_plugins.model_components.contracted_space import ContractedSpace
+from nf_plugins.model_components.loss_stages import LossStages
 from nf_plugins.model_components.ndc import NDCFrame
 from nf_plugins.model_components.sample_space import SampleSpace
 from nf_plugins.model_components.scene_flow_losses import SparsityVariant
@@ -81,26 +82,39 @@ def check_options(config: NSFFModelConfig, space: str | None) -> None:
     for option, value, least in (
         ("num-samples", config.num_samples, 2),
         ("steps-per-decay", config.steps_per_decay, 1),
-        ("splat-planes-per-chunk", config.splat_planes_per_chunk or 1, 1),
+        ("decay-iteration", config.decay_iteration, 1),
+        ("eval-num-rays-per-chunk", config.eval_num_rays_per_chunk, 1),
+        ("splat-planes-per-chunk", 1 if config.splat_planes_per_chunk is None else config.splat_planes_per_chunk, 1),
+        ("density-noise-std", config.density_noise_std, 0),
+        *((f"loss-coefficients.{name}", weight, 0) for name, weight in config.loss_coefficients.items()),
     ):
-        if value < least:
+        # Written so that what is not a number is refused too.
+        if not value >= least:
             raise InputError(f"--pipeline.model.{option} is {value}, expected at least {least}.")
-    if config.density_noise_std < 0 or config.scene_flow_scale <= 0:
-        raise InputError("--pipeline.model.density-noise-std must not be negative, scene-flow-scale must be positive.")
+    if not config.scene_flow_scale > 0:
+        raise InputError(f"--pipeline.model.scene-flow-scale is {config.scene_flow_scale}, expected more than 0.")
 
 
-def warn_of_one_stage(trainer: Any, length: int, num_frames: int) -> None:
-    """Says so when a run ends within its first stage, as one with many frames may: a stage grows with their number.
+def warn_of_missing_stages(trainer: Any, config: NSFFModelConfig, stages: LossStages, num_frames: int) -> None:
+    """Says so when a run ends before its last stage, as one with many frames may: a stage grows with their number.
 
     Args:
         trainer: Whose config has ``max_num_iterations``; None says nothing.
-        length: Steps D of a stage.
+        config: The options.
+        stages: What follows from them.
         num_frames: Frames of the video.
     """
     steps = getattr(getattr(trainer, "config", None), "max_num_iterations", None)
-    if steps is not None and steps <= length:
-        CONSOLE.print(
-            f"[yellow]Training ends after {steps} steps, within the first stage of {length} ({num_frames} frames): "
-            "raise --max-num-iterations to three times that, or lower --pipeline.model.steps-per-decay.",
-            soft_wrap=True,
-        )
+    if steps is None or config.field.static_only:
+        return
+    if steps <= stages.length:
+        what = f"within the first stage of {stages.length}"
+    elif config.render_chains and not stages.reaches_chains(steps):
+        what = f"before chains of two frames are rendered (stages of {stages.length} steps)"
+    else:
+        return
+    CONSOLE.print(
+        f"[yellow]Training ends after {steps} steps, {what} with {num_frames} frames: raise --max-num-iterations to "
+        f"{3 * stages.length}, or lower --pipeline.model.steps-per-decay.",
+        soft_wrap=True,
+    )

@@ -4,8 +4,7 @@ python scripts/bench/nsff_step.py --output-path docs/results/nsff_step.json
 
 Rays of a middle frame of a made-up recording; no data are needed, as the cost depends on neither image nor weights.
 Evaluations are counted at the networks themselves, multiplications where they are done. Published way: each
-neighbouring frame is asked for on its own, the layers of the heads are computed one after another, and every output is
-computed whether or not a loss reads it.
+neighbouring frame is asked for on its own, and the layers of the heads are computed one after another.
 """
 
 from __future__ import annotations
@@ -285,8 +284,8 @@ def main(options: Options) -> None:
         "notes": [
             "Points that go through each network in one step, counted at the networks. A call is one batch of them.",
             "Multiplications are those of matrix products, forwards and backwards.",
-            "Published: each neighbouring frame is asked for on its own, the heads one layer after another, all "
-            "outputs. Milliseconds as a share of published: the median over turns.",
+            "Published: each neighbouring frame is asked for on its own, the heads one layer after another. "
+            "Milliseconds as a share of published: the median over turns.",
             "Products alone: the share of a step that its multiplications would take at the speed of one product as "
             "in a hidden layer, measured in the same turns.",
         ],

@@ -77,7 +77,7 @@ def render(options: Options, mode: Literal["none", "ellipse", "loop"], folder: P
         output_path=folder / f"slow_motion_{mode}.mp4",
         camera_wander=mode,
         downscale=options.downscale,
-        step=options.step,
+        step=None if mode == "loop" else options.step,
     )
     action.render()
     report = json.loads(action.report_path.read_text(encoding="utf-8"))

@@ -114,7 +114,9 @@ def test_published_numbers_of_images() -> None:
         (("--num-frames", 3), "--num-frames: the number of images follows"),
         (("--camera-wander", "loop", "--span", 2), "--span: with --camera-wander loop time stands"),
         (("--camera-index", 2), "--camera-index 2"),
-        (("--near-distance", -1), "--near-distance must be positive"),
+        (("--camera-wander", "ellipse", "--near-distance", -1), "--near-distance must be positive"),
+        (("--near-distance", 2), "--near-distance: the camera stands"),
+        (("--camera-wander", "loop", "--step", 0.1), "--step: with --camera-wander loop time stands"),
     ],
 )
 def test_bad_options_are_named(run: Run, tmp_path: Path, arguments: tuple[object, ...], message: str) -> None:

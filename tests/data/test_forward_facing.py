@@ -12,6 +12,7 @@ from nf_plugins.data.forward_facing import (
     require_forward_facing,
     scene_box,
     scene_frame,
+    warn_of_cameras_beyond_near_plane,
     warn_of_standing_camera,
 )
 from nf_plugins.data.transforms_json import Lens
@@ -94,3 +95,13 @@ def test_cameras_that_look_in_opposite_directions_have_no_average() -> None:
     poses = np.stack([np.eye(4)[:3], np.diag([-1.0, 1.0, -1.0, 1.0])[:3]])
     with pytest.raises(InputError, match="opposite directions"):
         average_pose(poses)
+
+
+def test_cameras_that_move_past_the_near_plane_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    poses = np.tile(np.eye(4)[:3], (3, 1, 1))
+    poses[:, 2, 3] = [0.5, -0.9, -1.25]
+    warn_of_cameras_beyond_near_plane(poses, Path("video"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 of the selected cameras of video lie beyond the near plane, by up to 0.25" in said
+    warn_of_cameras_beyond_near_plane(poses[:2], Path("video"))
+    assert not capsys.readouterr().out

@@ -15,7 +15,7 @@ def test_a_constant_offset_is_its_length() -> None:
     truth = torch.randn(4, 6, 2, generator=torch.Generator().manual_seed(0))
     valid = torch.ones(4, 6, 1)
     errors = end_point_errors(truth + torch.tensor([3.0, -4.0]), truth, valid, torch.ones(4, 6, 1))
-    assert errors == {"epe": pytest.approx(5.0), "epe_dynamic": pytest.approx(5.0)}
+    assert errors == {"epe": pytest.approx(5.0), "epe_dynamic": pytest.approx(5.0), "not_finite": 0}
 
 
 def test_only_valid_pixels_count_and_only_moving_ones_in_the_dynamic_error() -> None:
@@ -24,9 +24,19 @@ def test_only_valid_pixels_count_and_only_moving_ones_in_the_dynamic_error() -> 
     valid = torch.tensor([[1.0, 1.0], [0.0, 1.0]])[..., None]
     moving = torch.tensor([[0.0, 1.0], [1.0, 0.0]])[..., None]
     errors = end_point_errors(predicted, torch.zeros(2, 2, 2), valid, moving)
-    assert errors == {"epe": pytest.approx(2.0), "epe_dynamic": pytest.approx(4.0)}
+    assert errors == {"epe": pytest.approx(2.0), "epe_dynamic": pytest.approx(4.0), "not_finite": 0}
     assert end_point_errors(predicted, predicted, valid, torch.zeros(2, 2, 1))["epe_dynamic"] is None
-    assert end_point_errors(predicted, predicted, 0 * valid, None) == {"epe": None, "epe_dynamic": None}
+    assert end_point_errors(predicted, predicted, 0 * valid, None) == {
+        "epe": None, "epe_dynamic": None, "not_finite": 0,
+    }  # fmt: skip
+
+
+def test_what_the_model_cannot_see_is_counted_instead() -> None:
+    predicted = torch.zeros(1, 3, 2)
+    predicted[0, 0] = torch.inf
+    predicted[0, 1, 0] = 3.0
+    errors = end_point_errors(predicted, torch.zeros(1, 3, 2), torch.tensor([[[1.0], [1.0], [0.0]]]), None)
+    assert errors == {"epe": 3.0, "epe_dynamic": None, "not_finite": 1}
 
 
 class _Dataset:

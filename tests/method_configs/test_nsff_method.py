@@ -99,7 +99,7 @@ def test_the_method_of_a_scene_has_its_published_values(scene: str) -> None:
     method = scene_entry_points()[scene].load()
     config, model = method.config, method.config.pipeline.model
     datamanager = config.pipeline.datamanager
-    assert config.method_name == f"nsff-{scene}" and config.max_num_iterations == 360_000
+    assert config.method_name == f"nsff-{scene}" and config.max_num_iterations == max(360_000, 3000 * effective)
     assert (datamanager.dataparser.start_frame, datamanager.dataparser.end_frame) == (0, end_frame)
     assert (model.decay_iteration, effective_decay(model.decay_iteration, end_frame)) == (decay, effective)
     # By default the sparsity loss is measured otherwise than published, and weighs a tenth.

@@ -126,7 +126,7 @@ def test_single_precision_keeps_pixels_of_near_and_far_samples() -> None:
     slopes = torch.tensor([[0.4, 0.3], [-0.45, 0.1], [0.0, 0.0]], dtype=torch.float64)
     directions = normalize(torch.cat([slopes, -torch.ones(3, 1)], dim=-1), dim=-1) @ pose[:, :3].T
     samples = SPACE.place_samples(pose[:, 3].expand(3, 3).float(), directions.float(), 33, jitter=False)
-    pixels = project(SPACE.world(samples.points, "pixels"), pose.float(), LENS.float(), SPACE.least_depth)
+    pixels = project(SPACE.world(samples.points, "pixels"), pose.float(), LENS.float(), SPACE.least_depth("pixels"))
     expected = LENS[:2] * slopes * torch.tensor([1, -1]) + LENS[2:]
     assert float((pixels - expected[:, None]).abs().max()) < 0.01
 
@@ -214,7 +214,7 @@ def test_the_cube_is_as_it_was() -> None:
     assert torch.equal(space.world(samples.points, "pixels"), world_from_ndc(samples.points, FRAME, RENDERING_DEPTHS))
     middle = world_from_ndc(starts + 0.5 * steps, FRAME)
     assert torch.equal(space.distances(origins, ahead, torch.full((20,), 0.5)), (middle - origins).norm(dim=-1))
-    assert space.least_depth is None
+    assert space.least_depth("unlimited") is None
     flow, weights = 0.1 * torch.randn(20, 6, 3), torch.rand(20, 6)
     moved = (weights[..., None] * flow).sum(-2)[..., :2] * torch.tensor([0.5, -0.5 * 18 / 24])
     assert torch.equal(space.seen_motion(weights, samples, flow, origins), moved)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nf_plugins.model_components.blended_rendering import expected_pixel
 from nf_plugins.model_components.ndc import (
     SAFE_DEPTHS,
     NDCFrame,
@@ -118,3 +119,20 @@ def test_gradients_agree_with_differences() -> None:
     assert torch.autograd.gradcheck(
         lambda p, c: project(world_from_ndc(p, FRAME, SAFE_DEPTHS), c, FRAME), (points, camera)
     )
+
+
+def test_what_lies_behind_a_camera_beyond_the_near_plane_is_not_seen() -> None:
+    origins, directions = torch.tensor([[0.0, 0, 0.2], [0.0, 0, -2.0]]), torch.tensor([[0.0, 0, -1]]).expand(2, 3)
+    samples = FRAME.on_rays(origins, directions, torch.linspace(0, 1, 9).expand(2, 9))
+    depths = 1 / (1 - torch.linspace(0, 1, 9))
+    assert (samples.lengths[0] > 0).all()
+    assert ((samples.lengths[1] > 0) == (depths >= 2.0)).all()
+
+
+def test_a_point_behind_a_camera_has_no_pixel_but_in_published_code() -> None:
+    points = ndc_from_world(torch.tensor([[0.1, 0.0, -1.5]]), FRAME)
+    ahead = torch.eye(4)[:3].clone()
+    ahead[2, 3] = -2.0
+    weights = torch.ones(1, 1)
+    assert expected_pixel(weights, points[:, None], FRAME, ahead, FRAME, reach="pixels").isinf().all()
+    assert expected_pixel(weights, points[:, None], FRAME, ahead, FRAME).isfinite().all()
