@@ -205,7 +205,7 @@ class NSFFDataParser(DataParser):
             warn_of_cameras_beyond_near_plane(frame.poses(poses), video.source)
             require_forward_facing(frame.poses(poses), seen, video.source)
         warn_of_unknown_pixels(lens, video.source)
-        warn_of_standing_camera(poses, bounds, video.source)
+        warn_of_standing_camera(poses, bounds, video.source, has_depth=(video.root / "disp").is_dir())
         views = self._held_out_views(video, start, end)
         frames = self._split_frames(views, end - start, video.source)
         box = scene_box(frame, poses, bounds, seen, config.space)
@@ -223,6 +223,7 @@ class NSFFDataParser(DataParser):
             validation.require_folder(config.data, "poses_bounds.npy or transforms.json", hint)
             for folder in (config.data, config.data / "dense"):
                 if has_pose_file(folder) or (folder / config.pose_file).is_file():
+                    self._require_default(("near_bound", "far_bound"), "transforms.json", folder)
                     return read_nsff_video(folder, config.images_folder, config.pose_file, config.pixel_convention)
             if not (config.data / "transforms.json").is_file():
                 raise InputError(
@@ -230,7 +231,16 @@ class NSFFDataParser(DataParser):
                     f"monocular video with its cameras. {hint}".rstrip()
                 )
         path = tj.find_transforms(config.data)
+        self._require_default(("images_folder", "pose_file", "pixel_convention"), "poses_bounds.npy", path)
         return read_transforms_video(path, config.near_bound, config.far_bound)
+
+    def _require_default(self, names: tuple[str, ...], layout: str, source: Path) -> None:
+        """Refuses options of the other layout, which would do nothing."""
+        for name in names:
+            value = getattr(self.config, name)
+            if value != getattr(NSFFDataParserConfig, name):
+                option = f"--{name.replace('_', '-')} {value}"
+                raise InputError(f"{option} applies to {layout} and does nothing with {source}: leave it out.")
 
     def _frame_range(self, available: int, source: Path) -> tuple[int, int]:
         """The first selected frame and one after the last."""
@@ -255,8 +265,8 @@ class NSFFDataParser(DataParser):
         views = monocular_files.find_held_out_views(video.root, start, end, video.lens.width / video.lens.height)
         if views:
             relative_focal = video.lens.fy / video.lens.height
-            poses = video.poses[start:end]
-            return choose_views(video.root, views, poses, start, protocol, relative_focal=relative_focal)
+            poses, images = video.poses[start:end], video.images[start:end]
+            return choose_views(video.root, views, poses, start, protocol, images=images, relative_focal=relative_focal)
         if protocol != "auto":
             raise InputError(
                 f"{video.root} has no mv_images, expected views of other cameras with --eval-protocol {protocol}: use "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nf_plugins.cli.eval_results import evaluation_folder, print_columns, write_result
+from nf_plugins.cli.eval_results import evaluation_folder, print_columns, run_folder, write_result
 from nf_plugins.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,19 +43,23 @@ class EvaluateMonocular:
 
         lpips = LazyLPIPS() if self.lpips else None
         results: dict[str, dict[str, Any]] = {}
-        for load_config in self.load_config:
-            result = results[str(load_config)] = self.evaluate(load_config, lpips)
-            write_result(
-                load_config,
-                results,
-                default_name=f"monocular_{result['protocol']['name']}.json",
-                output_path=self.output_path,
-                num_runs=len(self.load_config),
-            )
-        print_results(results)
+        try:
+            for load_config in self.load_config:
+                result = results[str(load_config)] = self.evaluate(load_config, lpips)
+                write_result(
+                    load_config,
+                    results,
+                    default_name=f"monocular_{result['protocol']['name']}.json",
+                    output_path=self.output_path,
+                    num_runs=len(self.load_config),
+                )
+        finally:
+            # What was measured before a run that cannot be is worth seeing.
+            if results:
+                print_results(results)
 
     def check(self) -> None:
-        """Raise InputError for whatever can be seen to be wrong before a run is loaded."""
+        """Raise InputError for whatever can be seen to be wrong of any run before the first is loaded."""
         from nf_plugins.atomic_files import check_writable
         from nf_plugins.cli.render_options import check_run
 
@@ -65,8 +69,15 @@ class EvaluateMonocular:
             check_run("--load-config", load_config)
         if self.image_stride < 1:
             raise InputError(f"--image-stride is {self.image_stride}, expected at least 1.")
+        for path in self._output_paths():
+            check_writable(path)
+
+    def _output_paths(self) -> list[Path]:
+        """A file in each folder that results go to."""
         if self.output_path is not None:
-            check_writable(self.output_path)
+            return [self.output_path]
+        name = "monocular.json" if self.protocol == "auto" else f"monocular_{self.protocol}.json"
+        return [evaluation_folder(load_config) / name for load_config in self.load_config]
 
     def evaluate(self, load_config: Path, lpips: LazyLPIPS | None = None) -> dict[str, Any]:
         """The results of one run, with ``training`` (steps and seconds, None where the run kept no record).
@@ -74,14 +85,10 @@ class EvaluateMonocular:
         Raises:
             InputError: as :func:`~nf_plugins.evaluation.evaluate_monocular.evaluate_monocular`.
         """
-        from nf_plugins.atomic_files import check_writable
         from nf_plugins.engine.load_run import load_run
         from nf_plugins.evaluation.evaluate_monocular import evaluate_monocular
         from nf_plugins.evaluation.evaluate_run import training_block
 
-        folder = evaluation_folder(load_config)
-        if self.output_path is None:
-            check_writable(folder / "monocular.json")
         config, pipeline, checkpoint, step = load_run(load_config, test_mode="test")
         result = evaluate_monocular(
             pipeline,
@@ -92,7 +99,7 @@ class EvaluateMonocular:
             image_stride=self.image_stride,
             checkpoint=checkpoint,
         )
-        result["training"] = training_block(folder.parent)
+        result["training"] = training_block(run_folder(load_config))
         return result
 
 

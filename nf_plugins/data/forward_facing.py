@@ -94,14 +94,21 @@ def warn_of_cameras_beyond_near_plane(camera_to_worlds: NDArray[np.float64], sou
         )
 
 
-def warn_of_standing_camera(camera_to_worlds: NDArray[np.float64], bounds: NDArray[np.float64], source: Path) -> None:
+def warn_of_standing_camera(
+    camera_to_worlds: NDArray[np.float64], bounds: NDArray[np.float64], source: Path, *, has_depth: bool
+) -> None:
     """Says so when the cameras (N, 3, 4) hardly move: then nothing but given depth tells how far away things are."""
     centres = camera_to_worlds[:, :, 3]
     baseline = np.linalg.norm(centres - centres.mean(axis=0), axis=1).max()
     if baseline < LEAST_BASELINE * np.median(bounds[:, 0]):
+        so = (
+            "so shape comes from disp/ alone."
+            if has_depth
+            else "and there is no disp/, so nothing gives the shape: estimate depth, or film with a camera that moves."
+        )
         CONSOLE.print(
             f"[yellow]The camera of {source} moves by {baseline:.2g} at a nearest depth of "
-            f"{np.median(bounds[:, 0]):.2g}: it turns on the spot or stands still, so shape comes from disp/ alone.",
+            f"{np.median(bounds[:, 0]):.2g}: it turns on the spot or stands still, {so}",
             soft_wrap=True,
         )
 

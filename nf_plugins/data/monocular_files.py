@@ -92,24 +92,28 @@ def find_files_beside(
     Raises:
         InputError: A kind of file is there, but not complete or not right.
     """
-    flows = find_flows(root, images, start, end, size)
+    flows, aspect = find_flows(root, images, start, end, size), size[1] / size[0]
     found: dict[str, Sequence[Path | None] | None] = {
-        "disparity_filenames": find_disparities(root, images, start, end),
+        "disparity_filenames": find_disparities(root, images, start, end, aspect),
         "flow_forward_filenames": None if flows is None else flows.forward,
         "flow_backward_filenames": None if flows is None else flows.backward,
-        "motion_mask_filenames": find_motion_masks(root, images, start, end),
+        "motion_mask_filenames": find_motion_masks(root, images, start, end, aspect),
     }
     return {key: files for key, files in found.items() if files is not None}
 
 
-def find_disparities(root: Path, images: list[Path], start: int, end: int) -> list[Path] | None:
-    """The disparity of every selected frame, checked: readable, known somewhere and not the same everywhere."""
+def find_disparities(root: Path, images: list[Path], start: int, end: int, aspect: float) -> list[Path] | None:
+    """The disparity of every selected frame, checked: readable, known somewhere and not the same everywhere, and of
+    the proportions of the images, width over height."""
     if not (root / "disp").is_dir():
         return None
     files = sorted(_visible(root / "disp", (".npy",)), key=_by_name)
     _require_as_many(root / "disp", files, images)
-    threaded_map(read_disparity, files[start:end], "Checking disparities")
-    return files[start:end]
+    files = files[start:end]
+    shapes = threaded_map(lambda path: read_disparity(path).shape, files, "Checking disparities")
+    for path, (height, width) in zip(files, shapes, strict=True):
+        _require_proportions(path, height, width, aspect, "estimate it on the images of the video")
+    return files
 
 
 def read_disparity(path: Path) -> NDArray[np.float32]:
@@ -163,13 +167,13 @@ def find_flows(root: Path, images: list[Path], start: int, end: int, size: tuple
     return FlowFiles(forward, backward)
 
 
-def find_motion_masks(root: Path, images: list[Path], start: int, end: int) -> list[Path] | None:
-    """The mask of moving parts of every selected frame."""
+def find_motion_masks(root: Path, images: list[Path], start: int, end: int, aspect: float) -> list[Path] | None:
+    """The mask of moving parts of every selected frame, of the proportions of the images, width over height."""
     if not (root / "motion_masks").is_dir():
         return None
     files = _images_of(root / "motion_masks")
     _require_as_many(root / "motion_masks", files, images)
-    validation.read_image_headers(files[start:end], "Checking motion masks")
+    _require_images_of(files[start:end], aspect, "Checking motion masks", "draw it on the images of the video")
     return files[start:end]
 
 
@@ -183,8 +187,8 @@ def find_held_out_views(root: Path, start: int, end: int, aspect: float) -> list
         aspect: Width over height of the video; the views are brought to its size.
 
     Raises:
-        InputError: A frame has no views, or other ones than the first, one has no mask while others do, or is of
-            another shape than the video.
+        InputError: A frame has no views, or other ones than the first, one has no mask while others do, or it or
+            its mask is of another shape than the video.
     """
     if not (root / "mv_images").is_dir():
         return None
@@ -211,16 +215,25 @@ def find_held_out_views(root: Path, start: int, end: int, aspect: float) -> list
                     "no folder mv_masks."
                 )
             views.append(HeldOutView(frame, camera, images[camera], masks.get(camera)))
-    headers = validation.read_image_headers([view.image for view in views], "Checking held-out views")
-    for view, header in zip(views, headers, strict=True):
-        own_aspect = header.width / header.height
-        if abs(own_aspect / aspect - 1) > LARGEST_ASPECT_ERROR:
-            raise InputError(
-                f"{view.image} is {header.width}x{header.height} pixels, whose width is {own_aspect:.3g} times the "
-                f"height, but {aspect:.3g} times in the video, expected the same proportions (any size): crop the "
-                "views to the video's, or remove the folder mv_images."
-            )
+    way_out = "crop the views and their masks to the video's, or remove the folder"
+    _require_images_of([view.image for view in views], aspect, "Checking held-out views", f"{way_out} mv_images")
+    drawn = [view.mask for view in views if view.mask is not None]
+    _require_images_of(drawn, aspect, "Checking masks of held-out views", f"{way_out} mv_masks")
     return views
+
+
+def _require_images_of(files: Sequence[Path], aspect: float, description: str, way_out: str) -> None:
+    """Images that can be read, of the proportions of the video."""
+    for path, header in zip(files, validation.read_image_headers(files, description), strict=True):
+        _require_proportions(path, header.height, header.width, aspect, way_out)
+
+
+def _require_proportions(path: Path, height: int, width: int, aspect: float, way_out: str) -> None:
+    if abs(width / height / aspect - 1) > LARGEST_ASPECT_ERROR:
+        raise InputError(
+            f"{path} is {width}x{height} pixels, whose width is {width / height:.3g} times the height, but "
+            f"{aspect:.3g} times in the video, expected the same proportions (any size): {way_out}."
+        )
 
 
 def _camera_number(path: Path) -> int:

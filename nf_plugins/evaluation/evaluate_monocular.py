@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from nf_plugins.data.monocular_dataset import MonocularDataset
 from nf_plugins.errors import InputError
@@ -31,19 +31,28 @@ METRICS_NOTE = (
     "of the squared error, of the map of SSIM, and of the map of each layer of LPIPS. ssim_range2 assumes values in a "
     "range of 2, as published numbers of NSFF do, which inflates it; ssim_range1 the true range of 1. Windows of SSIM "
     "are 7 x 7, equally weighted. Means are over images. Images with an empty mask take no part in dynamic means, "
-    "and values that are not finite in none; both are counted."
+    "and values that are not finite in none; both are counted. A mask is brought to the size of a layer of LPIPS by "
+    "its values nearest to the centres of the layer's pixels, (i + 1/2) old / new rounded down; torch's nearest "
+    "interpolation, with which numbers were published, takes i old / new, half a pixel of the layer beside."
 )
 
 
-def protocol_dataset(datamanager: Any, protocol: MonocularProtocol | None = None) -> tuple[MonocularProtocol, Any]:
+class ProtocolImages(NamedTuple):
+    """What a protocol asks a run to render."""
+
+    name: MonocularProtocol
+    dataset: Any
+    """Of the images."""
+    trained: set[tuple[int | None, float | None]]
+    """Camera and time, as the dataset counts them, of the images that the run was trained on."""
+
+
+def protocol_images(datamanager: Any, protocol: MonocularProtocol | None = None) -> ProtocolImages:
     """The images of a protocol.
 
     Args:
         datamanager: Any of nerfstudio's, of a run whose dataparser knows evaluation protocols (``eval_protocol``).
         protocol: None takes the one that the run's dataparser was given.
-
-    Returns:
-        The protocol and its dataset.
 
     Raises:
         InputError: The dataparser knows none, the run was told to evaluate on its own frames, or there are no views
@@ -65,7 +74,7 @@ def protocol_dataset(datamanager: Any, protocol: MonocularProtocol | None = None
     outputs = dataparser.get_dataparser_outputs(split="test")
     scale_factor = getattr(datamanager.config, "camera_res_scale_factor", 1.0)
     # The datasets of methods that are not ours have no motion masks, and views at the size of their files.
-    return named, MonocularDataset(outputs, scale_factor)
+    return ProtocolImages(named, MonocularDataset(outputs, scale_factor), _trained_on(datamanager, dataparser))
 
 
 def evaluate_monocular(
@@ -86,7 +95,7 @@ def evaluate_monocular(
         step: Training step of the weights.
         protocol: None takes the one of the run's data.
         lpips: None leaves LPIPS out.
-        image_stride: Evaluate every n-th image.
+        image_stride: Evaluate every n-th image, and optical flow at every n-th training frame.
         checkpoint: The file the weights came from, for the protocol block.
 
     Returns:
@@ -97,10 +106,9 @@ def evaluate_monocular(
         are defined for no image are None.
 
     Raises:
-        InputError: See :func:`protocol_dataset`; also if the model renders no colours.
+        InputError: See :func:`protocol_images`; also if the model renders no colours.
     """
-    named, dataset = protocol_dataset(pipeline.datamanager, protocol)
-    trained = _cameras_and_times(pipeline.datamanager.train_dataset)
+    named, dataset, trained = protocol_images(pipeline.datamanager, protocol)
     dataset, poses = with_learnt_poses(pipeline, dataset)
     was_training, started = pipeline.training, time.perf_counter()
     pipeline.eval()
@@ -129,7 +137,7 @@ def evaluate_monocular(
         "num_empty_masks": _empty_masks(rows),
         "mean": plain_means(rows),
         "not_finite": _not_finite(rows),
-        "optical_flow": flow_accuracy(pipeline),
+        "optical_flow": flow_accuracy(pipeline, image_stride),
         "images": rows,
         "seconds": round(time.perf_counter() - started, 3),
     }
@@ -157,8 +165,16 @@ def _measure(pipeline: Any, dataset: Any, index: int, *, eight_bits: bool, lpips
     }
 
 
-def _cameras_and_times(dataset: Any) -> set[tuple[int | None, float | None]]:
-    identities = (image_identity(dataset, index) for index in range(len(dataset)))
+def _trained_on(datamanager: Any, dataparser: Any) -> set[tuple[int | None, float | None]]:
+    """Camera and time of the images that were trained on, as the dataparser of a protocol counts them.
+
+    The run's own dataparser need not know that the video was filmed by cameras in turns: it was not asked for views.
+    """
+    files = set(map(str, datamanager.train_dataset.image_filenames))
+    outputs = dataparser.get_dataparser_outputs(split="train")
+    identities = (
+        image_identity(outputs, index) for index, path in enumerate(outputs.image_filenames) if str(path) in files
+    )
     return {(identity["camera_id"], _rounded(identity["time"])) for identity in identities}
 
 

@@ -14,22 +14,24 @@ from nf_plugins.progress import progress_bar
 DIRECTIONS = {"forward": 1, "backward": -1}
 NOTE = (
     "Mean distance in pixels between the optical flow that the scene flow amounts to, at the training frames, and that "
-    "of the data, where the latter is valid; epe_dynamic over the motion masks. Means over frames and both directions."
+    "of the data, where the latter is valid; epe_dynamic over the motion masks. Means over frames and both directions. "
+    "The same for every protocol."
 )
 
 
 @torch.no_grad()
-def flow_accuracy(pipeline: Any) -> dict[str, Any] | None:
+def flow_accuracy(pipeline: Any, image_stride: int = 1) -> dict[str, Any] | None:
     """End-point errors of a model that knows scene flow (Baker et al., IJCV 2011).
 
     Args:
         pipeline: Its model may have ``optical_flow(camera, direction)``, (H, W, 2) in pixels of the camera, to the next
             (1) or to the previous frame (-1).
+        image_stride: Measure every n-th training frame.
 
     Returns:
         ``mean`` with ``epe`` and ``epe_dynamic`` (pixels; None without motion masks), ``rows`` with those of each frame
-        and direction, ``not_finite``, the number of pixels for which the model had no flow, ``note``. None if the
-        model knows no scene flow, or the data no optical flow.
+        and direction, ``not_finite``, the number of pixels for which the model had no flow, ``image_stride`` where it
+        is above 1, ``note``. None if the model knows no scene flow, or the data no optical flow.
     """
     predict = getattr(pipeline.model, "optical_flow", None)
     dataset = pipeline.datamanager.train_dataset
@@ -39,7 +41,7 @@ def flow_accuracy(pipeline: Any) -> dict[str, Any] | None:
     pipeline.eval()
     try:
         with progress_bar() as progress:
-            for index in progress.track(range(len(dataset)), description="Evaluating, optical flow"):
+            for index in progress.track(range(0, len(dataset), image_stride), description="Evaluating, optical flow"):
                 camera = dataset.cameras[index : index + 1].to(pipeline.device)
                 data = dataset.get_data(index)
                 for name, direction in DIRECTIONS.items():
@@ -52,7 +54,8 @@ def flow_accuracy(pipeline: Any) -> dict[str, Any] | None:
     finally:
         pipeline.train(was_training)
     means = {name: _mean([row[name] for row in rows]) for name in ("epe", "epe_dynamic")}
-    return {"mean": means, "not_finite": sum(row["not_finite"] for row in rows), "rows": rows, "note": NOTE}
+    stride = {"image_stride": image_stride} if image_stride > 1 else {}
+    return {"mean": means, "not_finite": sum(row["not_finite"] for row in rows), **stride, "rows": rows, "note": NOTE}
 
 
 def end_point_errors(predicted: Tensor, truth: Tensor, valid: Tensor, motion_mask: Tensor | None) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def run(options: Options, kind: str, seed: int) -> dict[str, Any]:
 
 COLUMNS = (
     "method", "seed", "PSNR (dB)", "PSNR, what moves (dB)", "SSIM", "SSIM, what moves",
-    "flow error (px)", "flow error, what moves (px)", "thousand parameters", "training seconds",
+    "flow error (px)", "flow error, what moves (px)", "thousand parameters",
 )  # fmt: skip
 
 
@@ -109,7 +109,6 @@ def row(kind: str, seed: int, result: dict[str, Any]) -> list[Any]:
         *(f"{mean[name]:.3f}" for name in ("ssim_range1", "ssim_range1_dynamic")),
         *("-" if error is None else f"{error:.2f}" for error in flow_errors),
         f"{result['num_parameters'] / 1e3:.0f}",
-        f"{result['training']['seconds']:.0f}",
     ]
 
 

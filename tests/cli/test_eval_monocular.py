@@ -68,6 +68,39 @@ def test_bad_options_are_named(monocular_run: Path, tmp_path: Path) -> None:
         run("--load-config", tmp_path / "nowhere.yml")
 
 
+def test_every_folder_of_results_is_tried_before_the_first_run_is_loaded(monocular_run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "config.yml"
+    other.parent.mkdir()
+    other.write_text("a stand-in\n")
+    (other.parent / "evaluation").write_text("in the way\n")
+    with pytest.raises(InputError, match="other/evaluation is not writable"):
+        run("--load-config", monocular_run, other, "--no-lpips")
+    assert not list((monocular_run.parent / "evaluation").iterdir())
+
+
+def test_what_was_measured_before_a_bad_run_is_printed(
+    monocular_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other" / "config.yml"
+    other.parent.mkdir()
+    other.write_text("a stand-in\n")
+    load_run = load_run_module.load_run
+
+    def load(load_config: Path, test_mode: Any) -> Any:
+        if load_config == other:
+            raise InputError("no weights")
+        return load_run(load_config, test_mode)
+
+    monkeypatch.setattr(load_run_module, "load_run", load)
+    with pytest.raises(InputError, match="no weights"):
+        run("--load-config", monocular_run, other, "--no-lpips", "--image-stride", 5)
+    output = capsys.readouterr().out
+    assert "Views of other cameras" in output and "PSNR" in output
+    with pytest.raises(InputError, match="no weights"):
+        run("--load-config", other, "--no-lpips")
+    assert "Views of other cameras" not in capsys.readouterr().out
+
+
 def test_the_first_word_chooses_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Any] = []
 

@@ -84,11 +84,13 @@ def test_a_camera_that_looks_sideways_is_refused() -> None:
 
 def test_a_camera_that_only_turns_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     poses = video_poses()
-    warn_of_standing_camera(poses, BOUNDS, Path("video"))
+    warn_of_standing_camera(poses, BOUNDS, Path("video"), has_depth=False)
     assert capsys.readouterr().out == ""
     poses[:, :, 3] = 1.0
-    warn_of_standing_camera(poses, BOUNDS, Path("video"))
-    assert "turns on the spot" in capsys.readouterr().out
+    for has_depth, so in ((True, "so shape comes from disp/ alone"), (False, "no disp/, so nothing gives the shape")):
+        warn_of_standing_camera(poses, BOUNDS, Path("video"), has_depth=has_depth)
+        said = " ".join(capsys.readouterr().out.split())
+        assert "turns on the spot" in said and so in said and ("alone" in said) == has_depth
 
 
 def test_cameras_that_look_in_opposite_directions_have_no_average() -> None:

@@ -16,7 +16,9 @@ from nerfacto_run import nerfacto_config, nerfacto_pipeline
 from PIL import Image
 
 from nf_plugins.errors import InputError
-from nf_plugins.evaluation.evaluate_monocular import evaluate_monocular, plain_means, protocol_dataset
+from nf_plugins.evaluation import evaluate_monocular as evaluate_module
+from nf_plugins.evaluation.dataset_images import image_identity
+from nf_plugins.evaluation.evaluate_monocular import evaluate_monocular, plain_means, protocol_images
 from nf_plugins.evaluation.monocular_metrics import MONOCULAR_METRICS
 
 
@@ -41,7 +43,7 @@ def pairs(dataset: Any, num_frames: int) -> list[tuple[int, int]]:
 
 def test_264_images_of_the_published_protocol_none_of_them_trained_on(rig: Path) -> None:
     pipeline = monocular_pipeline(monocular_config(rig))
-    named, dataset = protocol_dataset(pipeline.datamanager)
+    named, dataset, _ = protocol_images(pipeline.datamanager)
     found = pairs(dataset, 24)
     assert named == "nsff" and len(found) == 24 * 11 == 264
     assert found == [(frame, camera) for frame in range(24) for camera in range(12) if camera != frame % 12]
@@ -49,11 +51,11 @@ def test_264_images_of_the_published_protocol_none_of_them_trained_on(rig: Path)
 
 def test_twelve_images_of_the_first_camera_by_name_or_by_the_runs_option(rig: Path) -> None:
     expected = [(frame, 0) for frame in range(12)]
-    by_name = protocol_dataset(monocular_pipeline(monocular_config(rig)).datamanager, "dynamic-nerf")
+    by_name = protocol_images(monocular_pipeline(monocular_config(rig)).datamanager, "dynamic-nerf")
     config = monocular_config(rig, eval_protocol="dynamic-nerf")
     pipeline = monocular_pipeline(config)
-    of_run = protocol_dataset(pipeline.datamanager)
-    for named, dataset in (by_name, of_run):
+    of_run = protocol_images(pipeline.datamanager)
+    for named, dataset, _ in (by_name, of_run):
         assert named == "dynamic-nerf" and pairs(dataset, 24) == expected
     result = evaluate_monocular(pipeline, config, 3)
     protocol = result["protocol"]
@@ -62,12 +64,32 @@ def test_twelve_images_of_the_first_camera_by_name_or_by_the_runs_option(rig: Pa
     assert protocol["eight_bits"] is True and "DynamicNeRF" in protocol["protocol_note"]
 
 
+@pytest.mark.parametrize(
+    ("trained_with", "protocol", "num_trained_on"),
+    [
+        ("training-frames", "nsff", 0),
+        ("training-frames", "dynamic-nerf", 1),
+        ("held-out-frames", "nsff", 0),
+        ("held-out-frames", "dynamic-nerf", 0),  # frame 0 is held out
+        ("nsff", "dynamic-nerf", 1),
+    ],
+)
+def test_what_a_rig_was_trained_on_does_not_depend_on_the_protocol_that_it_was_trained_with(
+    rig: Path, trained_with: Any, protocol: Any, num_trained_on: int
+) -> None:
+    config = monocular_config(rig, eval_protocol=trained_with)
+    _, dataset, trained = protocol_images(monocular_pipeline(config).datamanager, protocol)
+    identities = (image_identity(dataset, index) for index in range(len(dataset)))
+    found = [(i["camera_id"], round(i["time"] or 0.0, 6)) in trained for i in identities]
+    assert sum(found) == num_trained_on and len(trained) == (24 - 3 if trained_with == "held-out-frames" else 24)
+
+
 def test_metrics_of_a_known_error(moving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = monocular_config(moving)
     pipeline = monocular_pipeline(config)
     for name in ("00001/cam01.png", "00004/cam02.png"):
         Image.fromarray(np.zeros((12, 14), dtype=np.uint8)).save(moving / "mv_masks" / name)
-    _, dataset = protocol_dataset(pipeline.datamanager)
+    dataset = protocol_images(pipeline.datamanager).dataset
     truths = iter([dataset[index]["image"] for index in range(len(dataset))])
     masks = iter([dataset[index]["motion_mask"] for index in range(len(dataset))])
 
@@ -88,12 +110,14 @@ def test_metrics_of_a_known_error(moving: Path, monkeypatch: pytest.MonkeyPatch)
     json.dumps(result, allow_nan=False)
 
 
-def test_a_stride_is_named_and_the_mode_restored(moving: Path) -> None:
+def test_a_stride_is_named_and_the_mode_restored(moving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate_module, "flow_accuracy", lambda pipeline, stride: {"image_stride": stride})
     config = monocular_config(moving)
     pipeline = monocular_pipeline(config).train()
     result = evaluate_monocular(pipeline, config, 7, image_stride=4)
     assert pipeline.training and result["num_images"] == 3
     assert result["protocol"]["image_stride"] == 4 and result["protocol"]["num_images"] == 3
+    assert result["optical_flow"] == {"image_stride": 4}
 
 
 def test_means_leave_out_what_is_not_finite() -> None:
@@ -106,11 +130,11 @@ def test_runs_that_no_protocol_fits_are_refused(tmp_path: Path) -> None:
     for option in ("training-frames", "held-out-frames"):
         datamanager = monocular_pipeline(monocular_config(scene, eval_protocol=option)).datamanager
         with pytest.raises(InputError, match=f"--eval-protocol {option}.*--protocol nsff or dynamic-nerf"):
-            protocol_dataset(datamanager)
+            protocol_images(datamanager)
     with pytest.raises(InputError, match="has no mv_images"):
-        protocol_dataset(datamanager, "nsff")
+        protocol_images(datamanager, "nsff")
     with pytest.raises(InputError, match="know no protocol of monocular videos"):
-        protocol_dataset(SimpleNamespace(dataparser=SimpleNamespace(config=object())))
+        protocol_images(SimpleNamespace(dataparser=SimpleNamespace(config=object())))
 
 
 def test_a_static_method_of_nerfstudio_is_measured_too(moving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +150,7 @@ def test_a_static_method_of_nerfstudio_is_measured_too(moving: Path, monkeypatch
     for name in ("psnr", "psnr_dynamic", "ssim_range1", "ssim_range1_dynamic"):
         assert np.isfinite(result["mean"][name])
     monkeypatch.setattr(pipeline.model, "get_outputs_for_camera", lambda camera: {"rgb": torch.full((12, 14, 3), 0.5)})
-    _, dataset = protocol_dataset(pipeline.datamanager)
+    dataset = protocol_images(pipeline.datamanager).dataset
     item = dataset[3]
     error = (item["image"] - 0.5).square()[item["motion_mask"][..., 0] > 0].mean()
     found = evaluate_monocular(pipeline, config, 1)["images"][3]

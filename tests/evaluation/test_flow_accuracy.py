@@ -85,5 +85,14 @@ def test_neighbours_that_do_not_exist_are_left_out(monkeypatch: pytest.MonkeyPat
     assert result is not None and result["mean"] == {"epe": 1.0, "epe_dynamic": None}
 
 
+def test_a_stride_leaves_frames_out_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nf_plugins.evaluation.flow_accuracy.image_identity", lambda _, index: {"image_index": index})
+    model = {"optical_flow": lambda camera, direction: torch.zeros(3, 4, 2)}
+    result = flow_accuracy(_pipeline(**model), image_stride=2)
+    assert result is not None and [row["image_index"] for row in result["rows"]] == [0] and result["image_stride"] == 2
+    everything = flow_accuracy(_pipeline(**model))
+    assert everything is not None and len(everything["rows"]) == 2 and "image_stride" not in everything
+
+
 def test_a_model_without_scene_flow_has_no_errors() -> None:
     assert flow_accuracy(_pipeline()) is None

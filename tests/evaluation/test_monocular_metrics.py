@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from nf_plugins.evaluation.evaluate_monocular import METRICS_NOTE
 from nf_plugins.evaluation.lpips import LazyLPIPS
 from nf_plugins.evaluation.monocular_metrics import (
     MONOCULAR_METRICS,
@@ -130,3 +131,12 @@ def test_without_weights_there_is_no_perceptual_distance(monkeypatch, capsys) ->
     for _ in range(2):
         assert monocular_metrics(image, image, torch.ones(64, 64, 1), metric)["lpips_dynamic"] is None
     assert capsys.readouterr().out.count("LPIPS is left out") == 1
+
+
+def test_masks_of_layers_lie_half_a_pixel_beside_the_published_ones_as_the_note_says() -> None:
+    mask, layer = torch.zeros(8, 8, 1), torch.arange(16.0).reshape(4, 4)
+    mask[3, 5] = 1  # nearest to a centre, (i + 1/2) 8 / 4, of row 1 and column 2
+    assert layered_distance([layer], mask) == layer[1, 2]
+    published = torch.nn.functional.interpolate(mask.permute(2, 0, 1)[None], (4, 4), mode="nearest")[0, 0]
+    assert not published.any()
+    assert "torch's nearest interpolation" in METRICS_NOTE and "half a pixel of the layer beside" in METRICS_NOTE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +54,16 @@ def load_depth_network(name: str) -> DepthNetwork:
     def disparity_of(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         inputs = processor(images=image, return_tensors="pt").to(device)
         return network(**inputs).predicted_depth[0].float().cpu().numpy()
+
+    return disparity_of
+
+
+def depth_network_loaded_late(name: str) -> DepthNetwork:
+    """The same, loaded when depth is first asked of it."""
+    load = lru_cache(maxsize=1)(lambda: load_depth_network(name))
+
+    def disparity_of(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return load()(image)
 
     return disparity_of
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nf_plugins.data import transforms_json as tj
 from nf_plugins.data import validation
-from nf_plugins.data.monocular_video import PixelConvention, pixel_convention_of
+from nf_plugins.data.monocular_video import PixelConvention, lens_of_images, pixel_convention_of
 from nf_plugins.data.poses_bounds import read_poses_bounds
 from nf_plugins.data.processing.frame_sources import FrameSource
 from nf_plugins.data.processing.known_cameras import ASPECT_TOLERANCE, Calibration, KnownCamera, find_colmap
@@ -42,6 +42,15 @@ class FrameCameras:
     """(M, 3) of the scene, where the file has some."""
     source: str
     """poses_bounds, transforms or colmap."""
+    pixel_convention: Literal["integer", "half"] = "half"
+    """Which rays pixels have. Lenses have the rays of half; integer moves them by half a pixel of the images to train
+    on, whatever their size, so nothing is resampled for it."""
+
+    def training_lens(self, target: tj.Lens, height: int, width: int) -> tj.Lens:
+        """The lens that ``nsff-data`` sees the frames with, once they are those of ``target`` at another size."""
+        lens = target.resized(width, height)
+        shift = 0.5 if self.pixel_convention == "integer" else 0.0
+        return replace(lens, cx=lens.cx + shift, cy=lens.cy + shift)
 
 
 def read_frame_cameras(
@@ -65,13 +74,19 @@ def read_frame_cameras(
             recording. None for ``indices``.
 
     Raises:
-        InputError: There are none, not as many as frames, or they are of images of another shape.
+        InputError: There are none, not as many as frames, or they are of images of another shape; or a convention is
+            given with other cameras.
     """
     file = path / POSES_FILE if path.is_dir() else path
     if file.suffix.lower() == ".npy" and file.is_file():
         return _read_poses_bounds(file, source, indices, size, convention)
     if not path.exists():
         raise InputError(f"--poses {path} does not exist: {HOW_TO_GIVE_POSES}.")
+    if convention != "auto":
+        raise InputError(
+            f"--pixel-convention {convention}: applies to a {POSES_FILE}, not to {path}, whose principal point says "
+            "it; leave it out."
+        )
     calibration = read_photograph_cameras(path)
     cameras = _cameras_of_frames(calibration.cameras, source, indices, path, numbers or indices)
     return FrameCameras(
@@ -122,16 +137,14 @@ def _read_poses_bounds(
 ) -> FrameCameras:
     cameras = read_poses_bounds(file)
     rows = _rows_of_frames(len(cameras.camera_to_worlds), str(file), source, indices)
-    width, height, focal = cameras.width, cameras.height, cameras.focal
-    convention = pixel_convention_of(file.parent) if convention == "auto" else convention
-    shift = 0.5 if convention == "integer" else 0.0
-    lens = tj.Lens(round(width), round(height), focal, focal, 0.5 * width + shift, 0.5 * height + shift)
+    lens = lens_of_images(cameras, validation.ImageHeader(*size, has_alpha=False), "half", file)
     return FrameCameras(
-        [_lens_at(lens, size, str(file))] * len(rows),
+        [lens] * len(rows),
         cameras.camera_to_worlds[rows],
         cameras.bounds[rows],
         None,
         "poses_bounds",
+        pixel_convention_of(file.parent) if convention == "auto" else convention,
     )
 
 

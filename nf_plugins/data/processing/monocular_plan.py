@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from nerfstudio.utils.rich_utils import CONSOLE
 
 from nf_plugins.data.monocular_files import FlowFiles
 from nf_plugins.data.parallel import threaded_map
@@ -16,8 +15,6 @@ from nf_plugins.data.processing.centred_pinhole import common_pinhole
 from nf_plugins.data.processing.frame_depth import (
     DEPTH_SUFFIXES,
     EXPECTED,
-    DepthNetwork,
-    load_depth_network,
     read_disparity_file,
 )
 from nf_plugins.data.processing.frame_files import find_flow_files, find_frame_files
@@ -31,7 +28,7 @@ from nf_plugins.data.processing.frame_sources import (
 )
 from nf_plugins.data.processing.monocular_cameras import FrameCameras
 from nf_plugins.data.processing.monocular_scene import positions_differ
-from nf_plugins.data.processing.optical_flow import FlowEstimator, choose_flow_estimator
+from nf_plugins.data.processing.optical_flow import FlowEstimator
 from nf_plugins.data.processing.options import MonocularVideoOptions
 from nf_plugins.data.processing.stage_log import Stage, StageLog, fingerprint_array, fingerprint_files
 from nf_plugins.data.transforms_json import Lens
@@ -42,7 +39,10 @@ from nf_plugins.errors import InputError
 LEAST_FRAMES = 3
 SHAPE_TOLERANCE = 0.03
 """By which the proportions of a mask or depth map may differ; a network's own size is often rounded."""
+IMAGE_FPS = 30.0
+"""Of no consequence, since frames go by their number."""
 COLMAP_FOLDER = "colmap"
+UNKNOWN_YET = "those COLMAP will find"
 TURNING_CAMERA = (
     "The camera is at one place in all frames: it only turns, or stands. Depth cannot be triangulated then, and views "
     "from other places cannot be learnt from its video."
@@ -73,14 +73,6 @@ class Recording:
         }
 
 
-@dataclass(frozen=True)
-class DepthChoice:
-    """Where depth comes from."""
-
-    backend: DepthBackend
-    network: DepthNetwork | None = None
-
-
 def check_options(options: MonocularVideoOptions) -> None:
     """Raises InputError for options that contradict each other or make no sense."""
     if options.resize_height < 16:
@@ -89,8 +81,6 @@ def check_options(options: MonocularVideoOptions) -> None:
         raise InputError(f"--flow-long-side is {options.flow_long_side}, expected at least 64 pixels.")
     if options.triangulation_span < 1:
         raise InputError(f"--triangulation-span is {options.triangulation_span}, expected at least 1 frame.")
-    if not options.image_fps > 0:
-        raise InputError(f"--image-fps is {options.image_fps:g}, expected more than 0.")
     if options.epipolar_threshold is None and options.motion_masks is None:
         raise InputError(
             "--epipolar-threshold None leaves motion to --motion-masks, which is not given, expected one of them."
@@ -100,6 +90,11 @@ def check_options(options: MonocularVideoOptions) -> None:
     if options.bounds is not None and not 0 < options.bounds[0] < options.bounds[1] < np.inf:
         raise InputError(f"--bounds is {options.bounds}, expected 0 < near < far.")
     _check_flow_options(options)
+    _check_depth_options(options)
+    if options.poses is None:
+        _require_default(options, "pixel_convention", "applies to --poses with a poses_bounds.npy.")
+    else:
+        _require_default(options, "colmap_matching", "does nothing with --poses, which COLMAP would find.")
     for option in ("flow_folder", "depth_folder", "motion_masks"):
         given = getattr(options, option)
         if given is not None and given.resolve().is_relative_to(options.output_dir.resolve()):
@@ -107,12 +102,27 @@ def check_options(options: MonocularVideoOptions) -> None:
                 f"--{option.replace('_', '-')} {given} lies in --output-dir {options.output_dir}, whose files are "
                 "deleted when they are made anew, expected a folder of your own: copy it elsewhere."
             )
+
+
+def _check_depth_options(options: MonocularVideoOptions) -> None:
     if options.depth_backend == "folder" and options.depth_folder is None:
         raise InputError("--depth-backend folder reads --depth-folder, which is not given.")
     if options.depth_folder is not None and options.depth_backend not in ("auto", "folder"):
         raise InputError(
             f"--depth-folder is given with --depth-backend {options.depth_backend}, expected folder: leave one out."
         )
+    if options.depth_folder is None:
+        _require_default(options, "depth_kind", "applies to the files of --depth-folder; give it.")
+    elif options.depth_backend in ("auto", "folder"):
+        _require_default(options, "depth_model", "does nothing with --depth-folder; leave one of them out.")
+    if options.depth_backend in ("triangulated", "none"):
+        _require_default(options, "depth_model", f"does nothing with --depth-backend {options.depth_backend}.")
+
+
+def _require_default(options: MonocularVideoOptions, name: str, why: str) -> None:
+    value = getattr(options, name)
+    if value != getattr(MonocularVideoOptions, name):
+        raise InputError(f"--{name.replace('_', '-')} {value}: {why}")
 
 
 def _check_flow_options(options: MonocularVideoOptions) -> None:
@@ -143,7 +153,7 @@ def look_at(options: MonocularVideoOptions) -> Recording:
     path = options.data
     if not path.exists():
         raise InputError(f"--data {path} does not exist, expected a video ({', '.join(VIDEO_SUFFIXES)}) or a folder.")
-    source = open_source(path, options.image_fps)
+    source = open_source(path, IMAGE_FPS)
     selection = ClipSelection(options.start_frame, options.num_frames, options.frame_stride)
     selection.check()
     indices = list(selection.indices(len(source), path)) if len(source) >= LEAST_FRAMES else []
@@ -154,6 +164,8 @@ def look_at(options: MonocularVideoOptions) -> Recording:
             "around 30 work best."
         )
     first = next(read_frames(source, indices[:1]))
+    size = (first.shape[0], first.shape[1])
+    _check_images([source.files[index] for index in indices] if source.files else [], size)
     names = [file.name for file in source.files] or [""] * len(source)
     chosen_names = [names[index] for index in indices]
     find = partial(find_frame_files, names=chosen_names, total=len(source), places=indices)
@@ -164,7 +176,6 @@ def look_at(options: MonocularVideoOptions) -> Recording:
         depths = find(options.depth_folder, suffixes=DEPTH_SUFFIXES, expected=EXPECTED)
     if options.flow_folder is not None:
         flows = find_flow_files(options.flow_folder, names=names, places=indices)
-    size = (first.shape[0], first.shape[1])
     for file, header in zip(masks or (), read_image_headers(masks or (), "Checking masks"), strict=True):
         _require_shape(file, (header.height, header.width), size)
     read_depth = partial(read_disparity_file, kind=options.depth_kind)
@@ -173,6 +184,16 @@ def look_at(options: MonocularVideoOptions) -> Recording:
     if flows is not None:
         check_flow_files(flows, size)
     return Recording(source, indices, size, masks, depths, flows)
+
+
+def _check_images(files: list[Path], size: tuple[int, int]) -> None:
+    """Raises InputError where a frame of a folder is damaged or of another size than the first."""
+    for file, header in zip(files, read_image_headers(files, "Checking frames"), strict=True):
+        if (header.height, header.width) != size:
+            raise InputError(
+                f"The frame {file} is {header.width}x{header.height} pixels, but the first one {size[1]}x{size[0]}, "
+                "expected one size: scale the frames to it, or take those before with --num-frames."
+            )
 
 
 def _require_shape(file: Path, size: tuple[int, int], frame_size: tuple[int, int]) -> None:
@@ -204,66 +225,40 @@ def check_cameras(options: MonocularVideoOptions, cameras: FrameCameras) -> Lens
     return target
 
 
-def choose_flow(options: MonocularVideoOptions, log: StageLog) -> FlowEstimator | None:
-    """What searches flow; None where it is read from files. auto stays with what an earlier run that is gone on with
-    began.
-
-    Raises:
-        InputError: RAFT is asked for and its weights cannot be had.
-    """
-    if options.flow_folder is not None or options.flow_backend == "folder":
-        return None
-    earlier = None if options.overwrite else (log.made_with("flow") or {}).get("backend")
-    return choose_flow_estimator(options.flow_backend, options.flow_weights, earlier)
-
-
-def choose_depth(options: MonocularVideoOptions, log: StageLog) -> DepthChoice:
-    """Where depth is to come from; auto stays with what an earlier run that is gone on with began.
-
-    Raises:
-        InputError: The network is asked for and cannot be had.
-    """
-    if options.depth_folder is not None:
-        return DepthChoice("folder")
-    if options.depth_backend not in ("auto", "transformers"):
-        return DepthChoice(options.depth_backend)
-    earlier = None if options.overwrite else (log.made_with("depth") or {}).get("backend")
-    if options.depth_backend == "auto" and earlier == "triangulated":
-        return DepthChoice("triangulated")
-    try:
-        return DepthChoice("transformers", load_depth_network(options.depth_model))
-    except InputError as error:
-        if options.depth_backend == "transformers" or earlier == "transformers":
-            raise
-        CONSOLE.print(f"[yellow]No depth by a network. {error}", soft_wrap=True, highlight=False)
-        return DepthChoice("triangulated")
-
-
 def plan_stages(
     options: MonocularVideoOptions,
     recording: Recording,
     cameras: FrameCameras | None,
     estimator: FlowEstimator | None,
     backend: DepthBackend,
+    *,
+    log: StageLog,
 ) -> dict[str, Stage]:
     """What determines the files of each stage.
 
     Args:
         options: Of the run.
         recording: The frames.
-        cameras: None where COLMAP is to find them.
+        cameras: None before COLMAP's are read: they are taken to be those that it found in an earlier run.
         estimator: Of flow; None where it is read from files.
         backend: Of depth.
+        log: Of earlier runs.
     """
     planned: dict[str, Stage] = {}
-    lenses = poses = "colmap"
-    if cameras is None:
+    if options.poses is None:
         made_with = {**recording.made_with, "colmap_matching": options.colmap_matching}
         planned["colmap"] = Stage(made_with, (COLMAP_FOLDER,))
+    if cameras is None:
+        of_colmap = log.made_with("colmap") is not None
+        lenses, poses = (
+            (log.made_with(stage) or {}).get(key, UNKNOWN_YET) if of_colmap else UNKNOWN_YET
+            for stage, key in (("frames", "lenses"), ("motion_masks", "poses"))
+        )
+        convention = "half"
     else:
         numbers = [[lens.fx, lens.fy, lens.cx, lens.cy, *lens.distortion, lens.fisheye] for lens in cameras.lenses]
         lenses = fingerprint_array(np.array(numbers, dtype=np.float64))
-        poses = fingerprint_array(cameras.camera_to_worlds)
+        poses, convention = fingerprint_array(cameras.camera_to_worlds), cameras.pixel_convention
     frames = {**recording.made_with, "resize_height": options.resize_height, "lenses": lenses}
     planned["frames"] = Stage(frames, ("images", "images_*"), tuple(planned))
     flow: dict[str, Any] = {"backend": "folder", "files": fingerprint_files(_all_files(recording.flow_files))}
@@ -271,7 +266,12 @@ def plan_stages(
         flow = {"backend": estimator.name, "weights": estimator.weights, "flow_long_side": options.flow_long_side}
     planned["flow"] = Stage(flow, ("flow_i1",), ("frames",))
     given = None if recording.mask_files is None else fingerprint_files(recording.mask_files)
-    masks = {"epipolar_threshold": options.epipolar_threshold, "motion_masks": given, "poses": poses}
+    masks = {
+        "epipolar_threshold": options.epipolar_threshold,
+        "motion_masks": given,
+        "poses": poses,
+        "pixel_convention": convention,
+    }
     planned["motion_masks"] = Stage(masks, ("motion_masks",), ("flow",))
     depth: dict[str, Any] = {"backend": backend}
     if backend == "transformers":

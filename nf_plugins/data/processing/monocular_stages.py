@@ -26,7 +26,6 @@ from nf_plugins.data.processing.optical_flow import FlowEstimator
 from nf_plugins.data.processing.photographs import read_photograph
 from nf_plugins.data.transforms_json import Lens
 from nf_plugins.data.writers.nsff_files import NsffFolder, write_array, write_image, write_mask
-from nf_plugins.errors import InputError
 from nf_plugins.progress import progress_bar
 
 LEAST_SHARE_TRIANGULATED = 0.1
@@ -165,28 +164,31 @@ def write_depth_of_files(scene: MonocularScene, read: Callable[[int], NDArray[np
     _write_depth(scene, read, "Depth (files)")
 
 
-def write_triangulated_depth(scene: MonocularScene, span: int) -> None:
+def write_triangulated_depth(scene: MonocularScene, span: int) -> int | None:
     """Inverse depth in the poses' units where things stand still and are seen from elsewhere; NaN is unknown.
 
-    What flow says inexactly is smoothed. What moves stays unknown: its surroundings are not where it is.
+    What flow says inexactly is smoothed. What moves stays unknown: its surroundings are not where it is. A frame
+    without any depth is no use to a method, so all frames are triangulated before the first is written.
 
-    Raises:
-        InputError: The camera does not move enough.
+    Returns:
+        A frame of which nothing can be triangulated, and nothing is written then; else None.
     """
-
-    def make(frame: int) -> NDArray[np.float32]:
-        depth = scene.triangulated(frame, span)
-        known = depth.known & ~scene.mask(frame)
-        if not known.any():
-            raise InputError(
-                f"Nothing of frame {frame} can be triangulated (all of it moves, or its camera does not), expected "
-                "standing parts seen from different places: give depth with --depth-folder, or --depth-backend none."
-            )
-        usual = float(np.median(depth.values[known]))
-        smooth = fill_smoothly(depth.values, known * depth.information * (RELATIVE_ACCURACY * usual) ** 2)
-        return np.where(known, smooth, np.nan).astype(np.float32)
-
-    _write_depth(scene, make, "Depth (triangulation)")
+    found: dict[int, NDArray[np.float32]] = {}
+    with progress_bar() as progress:
+        missing = [frame for frame in range(len(scene)) if not scene.folder.disparity(frame).is_file()]
+        task = progress.add_task("Depth (triangulation)", total=len(scene), completed=len(scene) - len(missing))
+        for frame in missing:
+            depth = scene.triangulated(frame, span)
+            known = depth.known & ~scene.mask(frame)
+            if not known.any():
+                return frame
+            usual = float(np.median(depth.values[known]))
+            smooth = fill_smoothly(depth.values, known * depth.information * (RELATIVE_ACCURACY * usual) ** 2)
+            found[frame] = np.where(known, smooth, np.nan).astype(np.float32)
+            progress.advance(task)
+    for frame, disparity in found.items():
+        write_array(scene.folder.disparity(frame), disparity)
+    return None
 
 
 def triangulation_share(scene: MonocularScene, span: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from dataclasses import asdict
 from typing import Any
 
@@ -23,15 +24,14 @@ from nf_plugins.data.processing.monocular_cameras import (
     require_colmap,
     run_colmap_on,
 )
+from nf_plugins.data.processing.monocular_choices import DepthChoice, choose_depth, choose_flow
 from nf_plugins.data.processing.monocular_plan import (
     COLMAP_FOLDER,
+    IMAGE_FPS,
     TURNING_CAMERA,
-    DepthChoice,
     Recording,
     check_cameras,
     check_options,
-    choose_depth,
-    choose_flow,
     look_at,
     plan_stages,
 )
@@ -66,17 +66,22 @@ def process_monocular_video(options: MonocularVideoOptions) -> str:
             options.poses, recording.source, recording.indices, recording.size, convention=options.pixel_convention
         )
         check_cameras(options, cameras)
-    elif find_colmap(options.output_dir / COLMAP_FOLDER) is None:
+    elif not has_colmap_model(log):
         require_colmap()
     depth = choose_depth(options, log)
     estimator = choose_flow(options, log)
-    planned = plan_stages(options, recording, cameras, estimator, depth.backend)
+    planned = plan_stages(options, recording, cameras, estimator, depth.backend, log=log)
     log.require_fresh(planned, options.overwrite)
     check_writable(options.output_dir / REPORT_FILE)
     log.clear(planned)
     log.content["options"] = asdict(options)
     log.save()
     return _Run(options, recording, log, planned).make(cameras, estimator, depth)
+
+
+def has_colmap_model(log: StageLog) -> bool:
+    """Whether an earlier run had COLMAP finish."""
+    return log.finished("colmap") and find_colmap(log.folder / COLMAP_FOLDER) is not None
 
 
 class _Run:
@@ -104,7 +109,12 @@ class _Run:
             self.warnings.say(
                 f"{len(self.recording.indices)} frames are few for space-time view synthesis; around 30 work best."
             )
-        cameras = cameras or self.run_colmap()
+        if cameras is None:
+            cameras = self.run_colmap()
+            # What was made with other cameras of COLMAP is as stale as with other ones that are given.
+            self.planned = plan_stages(options, self.recording, cameras, estimator, depth.backend, log=self.log)
+            self.log.require_fresh(self.planned, options.overwrite)
+            self.log.clear(self.planned)
         scene = self.make_frames(cameras)
         self.make_flow(scene, cameras, estimator)
         self.make_motion_masks(scene, cameras)
@@ -113,7 +123,7 @@ class _Run:
         target = check_cameras(options, cameras)
         poses = PosesBounds(cameras.camera_to_worlds, bounds, target.height, target.width, target.fx)
         write_poses_bounds(scene.folder.poses, poses)
-        write_json(scene.folder.facts, {"pixel_convention": "half"})
+        write_json(scene.folder.facts, {"pixel_convention": cameras.pixel_convention})
         facts = {
             "poses": cameras.source,
             "bounds": {"source": bounds_source, "near": float(bounds[:, 0].min()), "far": float(bounds[:, 1].max())},
@@ -133,18 +143,25 @@ class _Run:
         folder = self.options.output_dir / COLMAP_FOLDER
         images, indices = folder / "images", self.recording.indices
         self.begin("colmap")
-        if find_colmap(folder) is None:
+        if not has_colmap_model(self.log):
             require_colmap()
+            # COLMAP writes into its folder as it goes; what is in ours is whole.
+            unfinished = folder / "unfinished"
+            for half_done in (unfinished, folder / "sparse"):
+                shutil.rmtree(half_done, ignore_errors=True)
+            unfinished.mkdir(parents=True)
             with progress_bar() as progress:
                 task = progress.add_task("Frames for COLMAP", total=len(indices))
                 for number, frame in enumerate(read_frames(self.recording.source, indices)):
                     write_image(images / f"{number:05d}.png", frame)
                     progress.advance(task)
-            run_colmap_on(images, folder, self.options.colmap_matching)
-        taken = open_source(images, self.options.image_fps)
+            run_colmap_on(images, unfinished, self.options.colmap_matching)
+            (unfinished / "sparse").rename(folder / "sparse")
+            shutil.rmtree(unfinished)
+            self.log.finish("colmap")
+        taken = open_source(images, IMAGE_FPS)
         cameras = read_frame_cameras(folder, taken, list(range(len(indices))), self.recording.size, numbers=indices)
         check_cameras(self.options, cameras)
-        self.log.finish("colmap")
         return cameras
 
     def make_frames(self, cameras: FrameCameras) -> MonocularScene:
@@ -159,7 +176,7 @@ class _Run:
         self.begin("frames")
         stages.write_frames(self.recording.source, self.recording.indices, cameras.lenses, target, folder)
         self.log.finish("frames", size=[height, width])
-        return MonocularScene(folder, target.resized(width, height), cameras.camera_to_worlds)
+        return MonocularScene(folder, cameras.training_lens(target, height, width), cameras.camera_to_worlds)
 
     def make_flow(self, scene: MonocularScene, cameras: FrameCameras, estimator: FlowEstimator | None) -> None:
         """Between neighbours, searched or from files."""
@@ -214,18 +231,29 @@ class _Run:
         span = self.options.triangulation_span
         share = stages.triangulation_share(scene, span) if scene.moves else 0.0
         facts: dict[str, Any] = {"triangulated_share_of_standing_pixels": share}
-        if share >= stages.LEAST_SHARE_TRIANGULATED:
-            stages.write_triangulated_depth(scene, span)
-            return facts
         reason = TURNING_CAMERA
-        if scene.moves:
+        if share >= stages.LEAST_SHARE_TRIANGULATED:
+            without = stages.write_triangulated_depth(scene, span)
+            if without is None:
+                return facts
+            number = self.recording.indices[without]
+            reason = (
+                f"Nothing of frame {number} can be triangulated: all of it moves, or its camera does not, or its flow "
+                "is trusted nowhere."
+            )
+        elif scene.moves:
             reason = (
                 f"Flow and poses agree on a depth of {100 * share:.0f} % of what stands still alone: the camera only "
                 "turns or hardly moves, or the poses are wrong."
             )
         if self.options.depth_backend == "triangulated":
-            raise InputError(f"{reason} Give depth with --depth-folder, or --depth-backend none.")
+            raise InputError(
+                f"{reason} Give depth with --depth-folder, or --depth-backend none, and --overwrite to go on in the "
+                "same folder."
+            )
         self.warnings.say(reason)
+        # Of all frames or of none: an earlier run may have written some.
+        shutil.rmtree(scene.folder.disparity(0).parent, ignore_errors=True)
         return {**facts, "source": "none"}
 
     def bounds_of(self, scene: MonocularScene, cameras: FrameCameras) -> tuple[NDArray[np.float64], str]:

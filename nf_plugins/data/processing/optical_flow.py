@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,6 +88,17 @@ def choose_flow_estimator(
         return dis_estimator()
 
 
+def raft_loaded_late(weights: Path | None) -> FlowEstimator:
+    """RAFT whose weights are looked for when flow is first asked of it; see :func:`choose_flow_estimator`.
+
+    Raises:
+        InputError: torchvision is not installed. When flow is asked for: the weights cannot be had.
+    """
+    load = lru_cache(maxsize=1)(lambda: choose_flow_estimator("raft", weights))
+    name = _torchvision_url().rpartition("/")[2] if weights is None else weights.name
+    return FlowEstimator("raft", name, lambda first, second: load().estimate(first, second))
+
+
 def dis_estimator() -> FlowEstimator:
     """Dense inverse search (Kroeger et al. 2016), OpenCV's preset MEDIUM."""
     import cv2
@@ -145,11 +157,7 @@ def _raft_weights(path: Path | None) -> tuple[str, dict[str, torch.Tensor]]:
     """Name and state dict: of a file, or of torchvision's weights that were trained as NSFF's RAFT was."""
     if path is not None:
         return path.name, _load_state(path)
-    if importlib.util.find_spec("torchvision") is None:
-        raise InputError("torchvision is not installed, expected it for RAFT.")
-    from torchvision.models.optical_flow import Raft_Large_Weights
-
-    url = Raft_Large_Weights.C_T_V2.url
+    url = _torchvision_url()
     name = url.rpartition("/")[2]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not cached.is_file():
@@ -161,6 +169,14 @@ def _raft_weights(path: Path | None) -> tuple[str, dict[str, torch.Tensor]]:
             )
         torch.hub.load_state_dict_from_url(url, map_location="cpu")
     return name, _load_state(cached)
+
+
+def _torchvision_url() -> str:
+    if importlib.util.find_spec("torchvision") is None:
+        raise InputError("torchvision is not installed, expected it for RAFT.")
+    from torchvision.models.optical_flow import Raft_Large_Weights
+
+    return Raft_Large_Weights.C_T_V2.url
 
 
 def _load_state(path: Path) -> dict[str, torch.Tensor]:

@@ -141,7 +141,8 @@ class MonocularVideoOptions:
     COLMAP, which must be installed then."""
     pixel_convention: Literal["auto", "integer", "half"] = "auto"
     """Ray of pixel column u with poses_bounds.npy: integer = through u - W/2, as NSFF has it; half = through
-    u + 1/2 - W/2, as COLMAP has it; auto = what scene.json beside it says, else integer. What is written is half."""
+    u + 1/2 - W/2, as COLMAP has it; auto = what scene.json beside it says, else integer. What is written means the
+    same and says so."""
     colmap_matching: Literal["sequential", "exhaustive"] = "sequential"
     """Which frames COLMAP compares: neighbours, or all with all."""
     bounds: tuple[float, float] | None = None
@@ -153,8 +154,6 @@ class MonocularVideoOptions:
     """Take every n-th frame."""
     num_frames: int | None = None
     """How many frames to take; None takes all. Around 30 work best."""
-    image_fps: float = 30.0
-    """Frames per second of a folder of images."""
     resize_height: int = 288
     """Height in pixels of the images to train on, width by aspect; frames that are smaller stay as they are."""
     flow_backend: Literal["auto", "raft", "dis", "folder"] = "auto"

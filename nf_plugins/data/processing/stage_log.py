@@ -68,6 +68,10 @@ class StageLog:
         stage = self.content["stages"].get(name)
         return None if stage is None else stage["made_with"]
 
+    def finished(self, name: str) -> bool:
+        """Whether all files of a stage were made."""
+        return bool(self.content["stages"].get(name, {}).get("finished"))
+
     def stale(self, planned: Mapping[str, Stage]) -> list[str]:
         """Stages in the log that were made with something else, or after one that was; in the order of ``planned``."""
         found: list[str] = []

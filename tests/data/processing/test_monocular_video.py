@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ from PIL import Image
 from scipy import ndimage
 
 from nf_plugins.data.flow_consistency import resize_flow
-from nf_plugins.data.monocular_video import PixelConvention
+from nf_plugins.data.monocular_video import PixelConvention, read_nsff_video
 from nf_plugins.data.optical_flow_files import read_flow, write_flo, write_flow
 from nf_plugins.data.poses_bounds import PosesBounds, read_poses_bounds, write_poses_bounds
+from nf_plugins.data.processing import frame_depth, monocular_choices, optical_flow
 from nf_plugins.data.processing import monocular_video as command
-from nf_plugins.data.processing import optical_flow
 from nf_plugins.data.processing.frame_sources import FrameSource, open_source
 from nf_plugins.data.processing.monocular_cameras import read_frame_cameras
 from nf_plugins.data.processing.monocular_scene import MonocularScene
 from nf_plugins.data.processing.monocular_video import process_monocular_video
 from nf_plugins.data.processing.options import MonocularVideoOptions
+from nf_plugins.data.processing.stage_log import Stage, StageLog
 from nf_plugins.data.transforms_json import Lens
 from nf_plugins.data.writers.nsff_files import NsffFolder
 from nf_plugins.errors import InputError
@@ -352,7 +354,7 @@ def test_bad_input_is_refused_before_anything_is_written(recording: Path, tmp_pa
     ]
     lens = {"fl_x": FOCAL, "fl_y": FOCAL, "cx": WIDTH / 2, "cy": HEIGHT / 2, "w": WIDTH, "h": HEIGHT}
     (tmp_path / "transforms.json").write_text(json.dumps({**lens, "frames": frames}))
-    no_bounds = {"poses": tmp_path / "transforms.json", "depth_backend": "none"}
+    no_bounds = {"poses": tmp_path / "transforms.json", "depth_backend": "none", "pixel_convention": "auto"}
     refuse("only turns, or stands.*Nor can it be told how near and far things are, expected --bounds", **no_bounds)
     refuse("expected one of them", epipolar_threshold=None)
     constant = tmp_path / "constant"
@@ -409,13 +411,167 @@ def test_the_pixel_convention_of_poses_is_that_of_the_dataparser(tmp_path: Path)
     file = write_poses(tmp_path / "poses_bounds.npy")
     source = FrameSource(tmp_path, np.arange(float(FRAMES)))
 
-    def principal_point(convention: PixelConvention) -> float:
+    def found(convention: PixelConvention) -> str:
         cameras = read_frame_cameras(file, source, list(range(FRAMES)), (HEIGHT, WIDTH), convention=convention)
-        return cameras.lenses[0].cx - WIDTH / 2
+        assert cameras.lenses[0] == Lens(WIDTH, HEIGHT, FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2)
+        return cameras.pixel_convention
 
-    assert [principal_point(name) for name in ("auto", "integer", "half")] == [0.5, 0.5, 0]
+    assert [found(name) for name in ("auto", "integer", "half")] == ["integer", "integer", "half"]
     (tmp_path / "scene.json").write_text('{"pixel_convention": "half"}')
-    assert [principal_point(name) for name in ("auto", "integer")] == [0, 0.5]
+    assert [found(name) for name in ("auto", "integer")] == ["half", "integer"]
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_frames_of_poses_with_integer_pixels_stay_as_they_are(
+    recording: Path, tmp_path: Path, scale: int, monkeypatch: pytest.MonkeyPatch
+):
+    """The rays of the processed frames are those of NSFF at the size of training, in all stages and to nsff-data."""
+    poses = read_poses_bounds(recording / "poses_bounds.npy")
+    # A width that is rounded is no other lens either.
+    sizes = {"height": HEIGHT / scale, "width": WIDTH / scale - 0.4, "focal": FOCAL / scale}
+    write_poses_bounds(tmp_path / "poses.npy", poses._replace(**sizes))
+    seen: list[Lens] = []
+    write_masks = command.stages.write_motion_masks
+
+    def watched(scene: MonocularScene, *arguments: Any) -> None:
+        seen.append(scene.lens)
+        write_masks(scene, *arguments)
+
+    monkeypatch.setattr(command.stages, "write_motion_masks", watched)
+    usual = {"poses": tmp_path / "poses.npy", "num_frames": 3, "start_frame": 1, "depth_backend": "none"}
+    process_monocular_video(options_for(recording, tmp_path / "out", pixel_convention="auto", **usual))
+    for number in range(3):
+        processed, recorded = (
+            np.asarray(Image.open(path))
+            for path in (
+                tmp_path / "out" / "images" / f"{number:05d}.png",
+                recording / "frames" / f"frame_{number + 2}.png",
+            )
+        )
+        np.testing.assert_array_equal(processed, recorded)
+    assert json.loads((tmp_path / "out" / "scene.json").read_text()) == {"pixel_convention": "integer"}
+    assert (seen[0].cx, seen[0].cy) == (64 / 2 + 0.5, 48 / 2 + 0.5)
+    video = read_nsff_video(tmp_path / "out", None, "auto", "auto")
+    assert video.lens == seen[0] and (video.lens.width, video.lens.height) == (64, 48)
+    with pytest.raises(InputError, match=r"motion_masks made with another pixel_convention \(integer, now half\)"):
+        process_monocular_video(options_for(recording, tmp_path / "out", pixel_convention="half", **usual))
+
+
+def test_options_that_would_do_nothing_are_refused(recording: Path, tmp_path: Path):
+    def refuse(match: str, **given: Any) -> None:
+        with pytest.raises(InputError, match=match):
+            process_monocular_video(options_for(recording, tmp_path / "out", **given))
+        assert not (tmp_path / "out").exists()
+
+    lens = {"w": WIDTH, "h": HEIGHT, "fl_x": FOCAL, "fl_y": FOCAL, "cx": WIDTH / 2, "cy": HEIGHT / 2}
+    frames = [
+        {"file_path": f"frame_{number + 1}.png", "transform_matrix": [*pose.tolist(), [0, 0, 0, 1]]}
+        for number, pose in enumerate(opengl_poses(CENTRES))
+    ]
+    (tmp_path / "transforms.json").write_text(json.dumps({**lens, "frames": frames}))
+    refuse("--pixel-convention half: applies to a poses_bounds.npy, not to", poses=tmp_path / "transforms.json")
+    refuse("--pixel-convention half: applies to --poses", poses=None)
+    refuse("--colmap-matching exhaustive: does nothing with --poses", colmap_matching="exhaustive")
+    refuse("--depth-kind metric: applies to the files of --depth-folder", depth_kind="metric")
+    refuse("--depth-model own: does nothing with --depth-backend triangulated", depth_model="own")
+    folder = {"depth_folder": recording / "squares", "depth_backend": "auto"}
+    refuse("--depth-model own: does nothing with --depth-folder", depth_model="own", **folder)
+
+
+def test_damaged_frames_are_refused_before_anything_is_written(recording: Path, tmp_path: Path):
+    frames = tmp_path / "frames"
+    shutil.copytree(recording / "frames", frames)
+    last = frames / f"frame_{FRAMES}.png"
+
+    def refuse(match: str) -> None:
+        with pytest.raises(InputError, match=match):
+            process_monocular_video(options_for(recording, tmp_path / "out", data=frames))
+        assert not (tmp_path / "out").exists()
+
+    Image.fromarray(frame_of(0)[0][:, :-2]).save(last)
+    refuse("frame_5.png is 94x72 pixels, but the first one 96x72, expected one size")
+    last.write_bytes((frames / "frame_1.png").read_bytes()[:-200])
+    refuse("frame_5.png cannot be read")
+
+
+def test_a_frame_without_depth_leaves_all_depth_out(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The second of five frames is not one of those that are looked at beforehand."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # no depth network, wherever this runs
+    masks = tmp_path / "masks"
+    shutil.copytree(recording / "squares", masks)
+    Image.fromarray(np.full((HEIGHT, WIDTH), 255, np.uint8)).save(masks / "frame_2.png")
+    output = tmp_path / "out"
+
+    def process(**given: Any) -> list[str]:
+        return shlex.split(process_monocular_video(options_for(recording, output, motion_masks=masks, **given)))
+
+    with pytest.raises(InputError, match=r"Nothing of frame 1 can be triangulated.*--depth-backend none.*--overwrite"):
+        process()
+    assert not (output / "disp").exists()
+    (output / "disp").mkdir()
+    np.save(output / "disp" / "00000.npy", np.ones((48, 64), np.float32))  # as if stopped while writing
+    for _ in range(2):  # a second run comes to the same
+        assert process(depth_backend="auto")[-2:] == ["0", "nsff-data"]
+        assert not (output / "disp").exists()
+        report = json.loads((output / "report.json").read_text())
+        assert report["depth"]["source"] == "none"
+        assert any("Nothing of frame 1" in message for message in report["warnings"])
+
+
+def test_what_is_finished_needs_no_network(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    loaded: list[str] = []
+
+    def depth_network(name: str) -> Any:
+        loaded.append("depth")
+        return lambda image: image.mean(axis=-1).astype(np.float32)
+
+    def raft(backend: str, weights: Path | None, earlier: str | None = None) -> optical_flow.FlowEstimator:
+        loaded.append("flow")
+        return optical_flow.FlowEstimator("raft", "raft.pth", optical_flow.dis_estimator().estimate)
+
+    def offline(*arguments: Any) -> Any:
+        raise InputError("offline")
+
+    def put(depth: Any, flow: Any) -> None:
+        for module in (monocular_choices, frame_depth):
+            monkeypatch.setattr(module, "load_depth_network", depth)
+        for module in (monocular_choices, optical_flow):
+            monkeypatch.setattr(module, "choose_flow_estimator", flow)
+
+    asked: dict[str, Any] = {"depth_backend": "auto", "flow_backend": "raft", "flow_weights": Path("raft.pth")}
+    put(depth_network, raft)
+    process_monocular_video(options_for(recording, tmp_path / "out", num_frames=3, **asked))
+    assert loaded == ["depth", "flow"]
+    put(offline, offline)
+    bounds = {"bounds": (1.0, 9.0), "num_frames": 3}
+    process_monocular_video(options_for(recording, tmp_path / "out", **bounds, **asked))
+    np.testing.assert_array_equal(read_poses_bounds(tmp_path / "out" / "poses_bounds.npy").bounds[0], [1, 9])
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["flow"], report["depth"]["source"]) == ("raft", "transformers")
+    # What has gone missing is made again, by what is loaded then.
+    put(depth_network, raft)
+    for lost in ("disp/00001.npy", "flow_i1/00001_fwd.npz"):
+        (tmp_path / "out" / lost).unlink()
+    process_monocular_video(options_for(recording, tmp_path / "out", **bounds, **asked))
+    assert loaded == ["depth", "flow", "flow", "depth"]
+    assert (tmp_path / "out" / "disp" / "00001.npy").is_file()
+
+
+def test_a_named_depth_model_is_used_or_missed(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def missing(name: str) -> Any:
+        raise InputError(f"{name} gives metric depth")
+
+    monkeypatch.setattr(monocular_choices, "load_depth_network", missing)
+    with pytest.raises(InputError, match="mine gives metric depth"):
+        process_monocular_video(options_for(recording, tmp_path / "out", depth_backend="auto", depth_model="mine"))
+    assert not (tmp_path / "out").exists()
+    log = StageLog(tmp_path / "out", "monocular-video")
+    options = options_for(recording, tmp_path / "out", depth_backend="auto")
+    assert monocular_choices.choose_depth(options, log).backend == "triangulated"
+    log.begin("depth", Stage({"backend": "triangulated", "triangulation_span": 10}, ("disp",)))
+    options.depth_model = "mine"
+    with pytest.raises(InputError, match="mine gives metric depth"):
+        monocular_choices.choose_depth(options, log)
 
 
 def test_a_stretch_with_cameras_is_told_in_frames_of_the_recording(recording: Path, tmp_path: Path):
@@ -451,13 +607,21 @@ def test_a_scene_reads_flow_anew_that_a_later_run_wrote(tmp_path: Path):
 def test_without_poses_colmap_is_asked_or_asked_for(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from nerfstudio.data.utils import colmap_parsing_utils as colmap
 
-    options = options_for(recording, tmp_path / "out", poses=None, depth_backend="none")
+    options = options_for(recording, tmp_path / "out", poses=None, pixel_convention="auto", depth_backend="none")
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(InputError, match="COLMAP is not installed .*--poses"):
         process_monocular_video(options)
     assert not (tmp_path / "out").exists()
 
+    calls: list[str] = []
+    centres = CENTRES.copy()
+
+    def stopped(images: Path, folder: Path, matching: str) -> None:
+        model_of(images, folder, matching)  # the mapper's, before its lens is refined
+        raise KeyboardInterrupt
+
     def model_of(images: Path, folder: Path, matching: str) -> None:
+        calls.append(matching)
         assert matching == "sequential" and len(list(images.iterdir())) == FRAMES
         (folder / "sparse" / "0").mkdir(parents=True)
         lens = colmap.Camera(1, "SIMPLE_PINHOLE", WIDTH, HEIGHT, np.array([FOCAL, WIDTH / 2, HEIGHT / 2]))
@@ -466,7 +630,7 @@ def test_without_poses_colmap_is_asked_or_asked_for(recording: Path, tmp_path: P
                 id=number + 1, qvec=np.array([1.0, 0, 0, 0]), tvec=-centre, camera_id=1, name=f"{number:05d}.png",
                 xys=np.zeros((0, 2)), point3D_ids=np.zeros(0, dtype=int),
             )
-            for number, centre in enumerate(CENTRES)
+            for number, centre in enumerate(centres)
         }  # fmt: skip
         rng = np.random.default_rng(0)
         spots = np.stack([rng.uniform(-0.5, 0.5, 40), rng.uniform(-0.4, 0.4, 40), rng.uniform(3, 5, 40)], axis=-1)
@@ -477,15 +641,38 @@ def test_without_poses_colmap_is_asked_or_asked_for(recording: Path, tmp_path: P
         colmap.write_model({1: lens}, views, points, str(folder / "sparse" / "0"), ".bin")
 
     monkeypatch.setattr(command, "require_colmap", lambda: None)
+    monkeypatch.setattr(command, "run_colmap_on", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        process_monocular_video(options)
     monkeypatch.setattr(command, "run_colmap_on", model_of)
     process_monocular_video(options)
+    assert len(calls) == 2
     cameras = read_poses_bounds(tmp_path / "out" / "poses_bounds.npy")
     np.testing.assert_allclose(cameras.camera_to_worlds, opengl_poses(CENTRES), atol=1e-9)
     assert 2.9 < cameras.bounds.min() < 3.5 < cameras.bounds.max() < 5.1
     assert json.loads((tmp_path / "out" / "report.json").read_text())["bounds"]["source"] == "points"
     # A second run finds COLMAP's model.
-    monkeypatch.setattr(command, "run_colmap_on", lambda *arguments: pytest.fail("COLMAP ran again"))
     process_monocular_video(options)
+    assert len(calls) == 2
+    # Other poses than those that motion was told by.
+    shutil.rmtree(tmp_path / "out" / "colmap")
+    centres[2] += 0.01
+    mask, frame = (tmp_path / "out" / name for name in ("motion_masks/00001.png", "images/00001.png"))
+    before = mask.stat().st_mtime_ns, frame.stat().st_mtime_ns
+    for _ in range(2):
+        with pytest.raises(InputError, match="holds motion_masks made with another poses .*--overwrite"):
+            process_monocular_video(options)
+    assert len(calls) == 3 and (mask.stat().st_mtime_ns, frame.stat().st_mtime_ns) == before
+    options.overwrite = True
+    process_monocular_video(options)
+    assert len(calls) == 3 and mask.stat().st_mtime_ns != before[0] and frame.stat().st_mtime_ns == before[1]
+    options.overwrite = False
+    # What an interrupted COLMAP left where its model belongs is not one.
+    log = StageLog(tmp_path / "out", "monocular-video")
+    log.content["stages"]["colmap"]["finished"] = False
+    log.save()
+    process_monocular_video(options)
+    assert len(calls) == 4
 
 
 def test_frames_of_a_bent_lens_are_straightened(recording: Path, tmp_path: Path):
@@ -496,7 +683,12 @@ def test_frames_of_a_bent_lens_are_straightened(recording: Path, tmp_path: Path)
     lens = {"w": WIDTH, "h": HEIGHT, "fl_x": FOCAL, "fl_y": FOCAL, "cx": WIDTH / 2 + 3, "cy": HEIGHT / 2, "k1": 0.05}
     (tmp_path / "transforms.json").write_text(json.dumps({**lens, "frames": frames}))
     options = options_for(
-        recording, tmp_path / "out", poses=tmp_path / "transforms.json", num_frames=3, depth_backend="none"
+        recording,
+        tmp_path / "out",
+        poses=tmp_path / "transforms.json",
+        pixel_convention="auto",
+        num_frames=3,
+        depth_backend="none",
     )
     process_monocular_video(options)
     cameras = read_poses_bounds(tmp_path / "out" / "poses_bounds.npy")
@@ -517,7 +709,9 @@ def test_frames_of_a_bent_lens_are_straightened(recording: Path, tmp_path: Path)
     fewer = {**lens, "frames": frames[:3]}
     (tmp_path / "fewer.json").write_text(json.dumps(fewer))
     with pytest.raises(InputError, match=r"none of frame 3 .frame_4.png.*--start-frame 0 --num-frames 3"):
-        process_monocular_video(options_for(recording, tmp_path / "other", poses=tmp_path / "fewer.json"))
+        process_monocular_video(
+            options_for(recording, tmp_path / "other", poses=tmp_path / "fewer.json", pixel_convention="auto")
+        )
 
 
 def test_raft_reads_its_weights_from_a_file_and_is_asked_for_when_there_are_none(

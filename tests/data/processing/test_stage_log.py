@@ -36,7 +36,9 @@ def test_the_same_plan_is_gone_on_with(folder: Path):
     log.require_fresh(plan(), overwrite=False)
     log.clear(plan())
     assert (folder / "one").is_dir()
+    assert not log.finished("first") and not log.finished("unheard of")
     log.finish("first", count=3)
+    assert log.finished("first")
     assert StageLog(folder, "test").content["stages"]["first"] == {
         "finished": True,
         "made_with": {"size": 1},
