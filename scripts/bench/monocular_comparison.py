@@ -120,7 +120,9 @@ def main(options: Options) -> None:
         results = list(pool.map(lambda job: run(options, *job), jobs))
     block = results[0]["protocol"]
     settings = {
-        name: value for name, value in asdict(options).items() if name != "notes" and not isinstance(value, Path)
+        name: value
+        for name, value in asdict(options).items()
+        if name not in ("notes", "resolution") and not isinstance(value, Path)
     }
     write_json(
         options.result,
