@@ -168,10 +168,13 @@ def value_at(config: Any, dotted: str) -> Any:
     """The value that an option of ns-train sets.
 
     Raises:
-        AttributeError, KeyError: There is no such option.
+        AttributeError, LookupError: There is no such option.
     """
     for part in dotted.replace("-", "_").split("."):
-        config = config[part] if isinstance(config, dict) else getattr(config, part)
+        if isinstance(config, tuple) and part.isdecimal():
+            config = config[int(part)]
+        else:
+            config = config[part] if isinstance(config, dict) else getattr(config, part)
     return config
 
 
@@ -179,7 +182,7 @@ def has_value(config: Any, dotted: str) -> bool:
     """Whether ns-train has such an option for a method."""
     try:
         value_at(config, dotted)
-    except (AttributeError, KeyError):
+    except (AttributeError, LookupError):
         return False
     return True
 
@@ -189,12 +192,16 @@ def test_options_that_a_page_names_exist(page: Path) -> None:
     from nerfstudio.configs.dataparser_configs import all_dataparsers
     from nerfstudio.configs.method_configs import all_methods
 
+    from nf_plugins.cli.cache import CacheExport, CacheGrid, CacheImport
+    from nf_plugins.cli.cache_compare import CacheCompare
     from nf_plugins.cli.check_data import CheckData
     from nf_plugins.cli.eval import Evaluate
     from nf_plugins.cli.eval_dtu import EvaluateDTU
     from nf_plugins.cli.eval_monocular import EvaluateMonocular
+    from nf_plugins.cli.eval_multiview import EvaluateMultiview
     from nf_plugins.cli.export import ExportMesh
-    from nf_plugins.cli.process_data import MaskedViews, MonocularVideo, MultiviewVideo, Rgbd
+    from nf_plugins.cli.export_points import ExportPoints
+    from nf_plugins.cli.process_data import Convert, MaskedViews, MonocularVideo, MultiviewVideo, Rgbd
     from nf_plugins.cli.render import RenderBoth, RenderCamera, RenderTime
     from nf_plugins.cli.render_meshes import RenderMeshes
     from nf_plugins.cli.render_slow_motion import RenderSlowMotion
@@ -207,7 +214,8 @@ def test_options_that_a_page_names_exist(page: Path) -> None:
     classes = (
         CheckData, Evaluate, ExportMesh, RenderTime, RenderCamera, RenderBoth, RenderMeshes, SynthOptions,
         MaskedViews, MonocularVideo, MultiviewVideo, Rgbd, RenderSnapshots, RenderTransfer, RunScans, EvaluateDTU,
-        EvaluateMonocular, RenderSlowMotion,
+        EvaluateMonocular, RenderSlowMotion, EvaluateMultiview, ExportPoints, Convert, CacheGrid, CacheCompare,
+        CacheImport, CacheExport,
         *(type(all_dataparsers[name]) for name in DATAPARSERS), *map(type, configs),
     )  # fmt: skip
     known = (OPTIONS_OF_OTHERS | OPTIONS_OF_COLMAP).union(*(field_names(config_class) for config_class in classes))

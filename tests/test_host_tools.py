@@ -236,8 +236,13 @@ def test_help_of_ns_train_lists_the_options_of_every_method(
     signals = ("field.residual-layers", "field.hash-log2-table-size", "train-num-rays-per-batch", "default-time")
     surfaces = ("sdf-field.encoding.kind", "sdf-field.view-encoding.kind", "camera-optimizer.mode")
     scene_flow = ("field.residual-layers", "loss-variant", "loss-coefficients.flow", "default-time")
+    planes = ("density.scales", "occupancy.resolution", "loss-coefficients.envelope", "images-per-batch")
+    cost_volumes = ("levels.0.num-planes", "test-source-count", "train-source-counts", "default-time")
     model = all_methods[method].pipeline.model
-    kinds = {"camera_optimizer": surfaces, "sdf_field": volumes, "loss_variant": scene_flow}
+    kinds = {
+        "camera_optimizer": surfaces, "sdf_field": volumes, "loss_variant": scene_flow, "density": planes,
+        "levels": cost_volumes,
+    }  # fmt: skip
     for option in next((options for name, options in kinds.items() if hasattr(model, name)), signals):
         assert option in text
 

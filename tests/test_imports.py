@@ -14,9 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("nf_plugins", "method_configs", "dataparsers")
 NEVER_IMPORTED = ("open3d",)
 OPTIONAL = ("tinycudann", "nerfacc", "gsplat", "wandb", *NEVER_IMPORTED)
-HEAVY = ("torchmetrics", "skimage", "trimesh", "matplotlib", "mediapy", "embreex", "scipy", "av", "cv2", "igl")
+HEAVY = ("torchmetrics", "skimage", "trimesh", "matplotlib", "mediapy", "embreex", "scipy", "av", "cv2", "igl", "h5py")
 NS_SCRIPTS = ("train", "eval", "render", "viewer.run_viewer", "exporter")
-COMMANDS = ("nf-synth", "nf-check-data", "nf-process-data", "nf-eval", "nf-render", "nf-export", "nf-run-scans")
+COMMANDS = (
+    "nf-synth", "nf-check-data", "nf-process-data", "nf-eval", "nf-render", "nf-export", "nf-cache", "nf-run-scans",
+)  # fmt: skip
 
 # Room -> rooms of ours that it must not reach, at import or later.
 FORBIDDEN = {

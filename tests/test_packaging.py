@@ -34,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*", "outputs", "data_", "build", "dist")
     for name in (*PACKAGES, "tests", "scripts", "docs"):
         shutil.copytree(ROOT / name, tree / name, ignore=ignore)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, tree / name)
     build = "import setuptools.build_meta as backend; print(backend.build_wheel('dist'))"
     process = subprocess.run([sys.executable, "-c", build], cwd=tree, capture_output=True, text=True, check=False)
@@ -74,7 +74,8 @@ def test_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> None:
 
 def test_wheel_is_for_every_platform_and_names_its_licence(wheel: Path) -> None:
     assert wheel.name.endswith("-py3-none-any.whl")
-    assert any(name.endswith("LICENSE") for name in zipfile.ZipFile(wheel).namelist())
+    names = zipfile.ZipFile(wheel).namelist()
+    assert all(any(name.endswith(f"/{file}") for name in names) for file in ("LICENSE", "NOTICE"))
 
 
 def test_every_source_folder_is_a_package() -> None:

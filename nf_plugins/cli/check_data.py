@@ -11,10 +11,14 @@ from nerfstudio.configs.dataparser_configs import all_dataparsers
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from dataparsers.dna_rendering import dna_rendering_data
 from dataparsers.dnerf_rgba import dnerf_rgba_data
 from dataparsers.dtu import dtu_data
+from dataparsers.easyvolcap import easyvolcap_data
 from dataparsers.mesh_sequence import mesh_sequence_data
 from dataparsers.nerfstudio_time import nerfstudio_time_data
+from dataparsers.neural3dv import neural3dv_data
+from dataparsers.nhr import nhr_data
 from dataparsers.nsff import nsff_data
 from dataparsers.owlii import owlii_data
 from dataparsers.video import video_data
@@ -28,6 +32,10 @@ OURS = {
     "dnerf-rgba-data": dnerf_rgba_data.config,
     "nerfstudio-time-data": nerfstudio_time_data.config,
     "zju-mocap-data": zju_mocap_data.config,
+    "easyvolcap-data": easyvolcap_data.config,
+    "nhr-data": nhr_data.config,
+    "dna-rendering-data": dna_rendering_data.config,
+    "neural3dv-data": neural3dv_data.config,
     "dtu-data": dtu_data.config,
     "nsff-data": nsff_data.config,
     "video-data": video_data.config,

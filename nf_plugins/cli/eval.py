@@ -207,7 +207,16 @@ def entrypoint() -> None:
         description = EvaluateMonocular.__doc__
         tyro.cli(EvaluateMonocular, prog="nf-eval monocular", description=description, args=sys.argv[2:]).main()
         return
-    others = "For static surfaces see nf-eval dtu --help, for monocular videos nf-eval monocular --help."
+    if sys.argv[1:2] == ["multiview"]:
+        from nf_plugins.cli.eval_multiview import EvaluateMultiview
+
+        description = EvaluateMultiview.__doc__
+        tyro.cli(EvaluateMultiview, prog="nf-eval multiview", description=description, args=sys.argv[2:]).main()
+        return
+    others = (
+        "For static surfaces see nf-eval dtu --help, for monocular videos nf-eval monocular --help, for held-out "
+        "cameras of a capture nf-eval multiview --help."
+    )
     tyro.cli(Evaluate, description=f"{Evaluate.__doc__} {others}").main()
 
 

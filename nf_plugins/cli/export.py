@@ -266,7 +266,10 @@ class ExportMesh:
 
 def entrypoint() -> None:
     """Console command ``nf-export``."""
-    tyro.extras.subcommand_cli_from_dict({"mesh": ExportMesh}, description=__doc__).main()
+    from nf_plugins.cli.export_points import ExportPoints
+
+    commands = {"mesh": ExportMesh, "points": ExportPoints}
+    tyro.extras.subcommand_cli_from_dict(commands, description=__doc__).main()  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from nf_plugins.data.processing.convert_options import ConvertOptions
 from nf_plugins.data.processing.options import (
     MaskedViewsOptions,
     MonocularVideoOptions,
@@ -59,11 +60,24 @@ class MonocularVideo(MonocularVideoOptions):
         return _say(process_monocular_video(self))
 
 
+@dataclass(kw_only=True)
+class Convert(ConvertOptions):
+    """Calibrated cameras and their images from one layout to another: EasyVolcap, COLMAP, nerfstudio."""
+
+    def main(self) -> str:
+        """Convert, and print the command that trains on the result where there is one."""
+        from nf_plugins.data.processing.convert import process_convert
+
+        command = process_convert(self)
+        return _say(command) if command else ""
+
+
 Commands = (
     Annotated[MultiviewVideo, tyro.conf.subcommand(name="multiview-video")]
     | Annotated[Rgbd, tyro.conf.subcommand(name="rgbd")]
     | Annotated[MaskedViews, tyro.conf.subcommand(name="masked-views")]
     | Annotated[MonocularVideo, tyro.conf.subcommand(name="monocular-video")]
+    | Annotated[Convert, tyro.conf.subcommand(name="convert")]
 )
 
 

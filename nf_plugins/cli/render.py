@@ -72,25 +72,38 @@ class RenderBoth(MovingCamera):
     """First and last time, in [0, 1]; a camera-path file with render_time has its own times."""
     time_order: Literal["auto", "forward", "forward-backward"] = "auto"
     """Let time run once, or forward and then backward; auto is backward too with --path between."""
+    freeze_times: tuple[float, ...] = ()
+    """Moments in [0, 1] at which time stands while the camera goes on (bullet time)."""
+    freeze_frames: int = 80
+    """How many more frames each of these lasts; they come on top of --num-frames."""
 
     def check(self) -> None:
         """Also the times."""
         super().check()
         _check_times("--time-range", self.time_range)
+        _check_times("--freeze-times", self.freeze_times)
+        if self.freeze_frames < 1:
+            raise InputError(f"--freeze-frames must be at least 1, found {self.freeze_frames}.")
+        if self.freeze_times and self.camera_path is not None:
+            raise InputError("--freeze-times: a camera-path file has its own times and poses; leave one out.")
 
     def cameras(self, dataset: Callable[[], Any]) -> tuple[Any, float]:
         """The moving camera while time moves."""
+        from nf_plugins.exporters.path_schedules import bullet_time
         from nf_plugins.exporters.trajectories import load_camera_path, times_between
 
         if self.camera_path is not None:
             cameras, file_fps = load_camera_path(self.camera_path)
             if cameras.times is not None:
-                return cameras, self.fps or file_fps
+                return self.with_zoom(cameras), self.fps or file_fps
+        moving_times = times_between
         if self.time_order == "forward-backward" or (self.time_order == "auto" and self.path == "between"):
-            from nf_plugins.exporters.camera_transition import forward_and_backward_times
+            from nf_plugins.exporters.camera_transition import forward_and_backward_times as moving_times
 
-            return self.moving_cameras(dataset, lambda count: forward_and_backward_times(*self.time_range, count))
-        return self.moving_cameras(dataset, lambda count: times_between(*self.time_range, count))
+        return self.moving_cameras(
+            dataset,
+            lambda count: bullet_time(moving_times(*self.time_range, count), self.freeze_times, self.freeze_frames),
+        )
 
 
 def _check_times(option: str, times: tuple[float, ...]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nf_plugins.cli.render_path_options import RING_PATHS, RingPathOptions
 from nf_plugins.errors import InputError
 
 DEFAULT_FPS = 24.0
@@ -39,6 +41,12 @@ class RenderOptions:
     """The camera of the split that stands, that lends its intrinsics, or where the ring starts."""
     depth_range: tuple[float, float] | None = None
     """Nearest and farthest depth of the colour map in scene units (default: from the first frame)."""
+    cache: str | None = None
+    """Render with the run's occupancy cache of this tag, which nf-cache has made: faster, nearly the same images."""
+    allow_other_checkpoint: bool = False
+    """With --cache: take it even if it was made from another checkpoint."""
+    data: Path | None = None
+    """Render another scene of the same layout, with methods that can (enerf)."""
 
     def main(self) -> None:
         """Load the run, render, and say where the result lies."""
@@ -51,9 +59,15 @@ class RenderOptions:
     @contextmanager
     def opened_pipeline(self) -> Iterator[Any]:
         """What renders, within this context."""
-        from nf_plugins.engine.load_run import load_run
+        from nf_plugins.cli.open_run import open_run
 
-        _, pipeline, _, _ = load_run(self.load_config, test_mode="inference")
+        _, pipeline, _, _ = open_run(
+            self.load_config,
+            "inference",
+            cache=self.cache,
+            allow_other_checkpoint=self.allow_other_checkpoint,
+            data=self.data,
+        )
         yield pipeline
 
     def check_runs(self) -> None:
@@ -66,9 +80,11 @@ class RenderOptions:
 
     def check(self) -> None:
         """Raise InputError for whatever can be seen to be wrong before the run is loaded."""
+        from nf_plugins.cli.open_run import check_run_options
         from nf_plugins.exporters.video import check_frame_output
 
         self.check_runs()
+        check_run_options(self.cache, self.data)
         if self.num_frames is not None and self.num_frames < 1:
             raise InputError(f"--num-frames must be at least 1, found {self.num_frames}.")
         if self.downscale <= 0 or (self.fps is not None and self.fps <= 0):
@@ -90,27 +106,30 @@ class RenderOptions:
             cameras.rescale_output_resolution(1.0 / self.downscale)
             order = ping_pong(len(cameras)) if self.ping_pong else list(range(len(cameras)))
             painter = OutputPainter(self.outputs, self.depth_range)
+            moments: list[float] = []
             with progress_bar() as progress:
                 task = progress.add_task("Rendering", total=len(order))
-                render_to_file(
-                    pipeline,
-                    cameras,
-                    self.output_path,
-                    painter,
-                    fps,
-                    order=order,
-                    on_frame=lambda: progress.advance(task),
-                )
+
+                def on_frame() -> None:
+                    moments.append(time.perf_counter())
+                    progress.advance(task)
+
+                render_to_file(pipeline, cameras, self.output_path, painter, fps, order=order, on_frame=on_frame)
         CONSOLE.print(f"{len(order)} frames: {self.output_path}", soft_wrap=True)
+        rendered = moments[: len(cameras)]  # what ping-pong shows again is not rendered again
+        if len(rendered) > 1:
+            seconds = (rendered[-1] - rendered[0]) / (len(rendered) - 1)
+            CONSOLE.print(f"{seconds:.3g} seconds per frame, the first left out")
 
 
 @dataclass
-class MovingCamera(RenderOptions):
+class MovingCamera(RingPathOptions, RenderOptions):
     """Where a moving camera moves."""
 
-    path: Literal["ring", "dataset", "between", "orbit"] = "ring"
-    """A circle fitted to the split's cameras, a walk from camera to camera of the split, a way between two, or a smooth
-    loop past some of them that looks at the scene's origin."""
+    path: Literal["ring", "circle", "spiral", "dataset", "between", "orbit"] = "ring"
+    """A level circle at the mean height of the split's cameras, a circle or a spiral in the plane in which they stand,
+    a walk from camera to camera of the split, a way between two, or a smooth loop past some of them that looks at the
+    scene's origin."""
     between_cameras: tuple[str, str] | None = None
     """With --path between: the cameras to start and to end at, by name (cam_train_3) or number, from 0."""
     easing: Literal["sine", "linear"] = "sine"
@@ -126,6 +145,7 @@ class MovingCamera(RenderOptions):
     def check(self) -> None:
         """Also the cameras to move between."""
         super().check()
+        self.check_path(None if self.camera_path is not None else self.path)
         if (self.path == "between") != (self.between_cameras is not None):
             raise InputError(
                 "--path between needs --between-cameras FIRST SECOND, and --between-cameras needs --path between."
@@ -145,7 +165,15 @@ class MovingCamera(RenderOptions):
         return self.num_frames or {"between": 100, "orbit": 30}.get(self.path, DEFAULT_NUM_FRAMES)
 
     def moving_cameras(self, dataset: Callable[[], Any], times: Callable[[int], Any]) -> tuple[Any, float]:
-        """Cameras along the path at the times that ``times`` gives for their number, and frames per second."""
+        """Cameras along the path at the times that ``times`` gives for their number, and frames per second.
+
+        Where there are more times than they were asked for, there are as many poses.
+        """
+        cameras, fps = self.path_cameras(dataset, times)
+        return self.with_zoom(cameras), fps
+
+    def path_cameras(self, dataset: Callable[[], Any], times: Callable[[int], Any]) -> tuple[Any, float]:
+        """The same without zoom."""
         from nf_plugins.exporters.trajectories import circling_path, interpolated_cameras, load_camera_path, with_times
 
         fps = self.fps or DEFAULT_FPS
@@ -155,6 +183,8 @@ class MovingCamera(RenderOptions):
         frame_times, split = times(self.frame_count()), dataset()
         if self.path == "ring":
             return circling_path(split.cameras, frame_times, self.camera_index), fps
+        if self.path in RING_PATHS:
+            return self.ring_cameras(split, frame_times, self.path, self.camera_index), fps
         if self.path == "orbit":
             from nf_plugins.exporters.orbit import orbit_cameras
 

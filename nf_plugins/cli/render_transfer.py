@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from nf_plugins.cli.render_options import MovingCamera, check_run
+from nf_plugins.errors import InputError
 
 
 @dataclass
@@ -21,14 +22,16 @@ class RenderTransfer(MovingCamera):
     """The config.yml of the run that gives the shape, the cameras and the background."""
     appearance: Path = field(kw_only=True)
     """The config.yml of the run that gives the colours; its shape need not be similar, the sizes of features must."""
-    path: Literal["ring", "dataset", "between", "orbit"] = "orbit"
-    """A smooth loop past some of the split's cameras that looks at the scene's origin, as in the original; a circle
-    fitted to the cameras, a walk from camera to camera, or a way between two."""
+    path: Literal["ring", "circle", "spiral", "dataset", "between", "orbit"] = "orbit"
+    """A smooth loop past some of the split's cameras that looks at the scene's origin, as in the original; a level
+    circle, a circle or a spiral fitted to the cameras, a walk from camera to camera, or a way between two."""
 
     def check_runs(self) -> None:
         """Both of them."""
         check_run("--geometry", self.load_config)
         check_run("--appearance", self.appearance)
+        if self.cache is not None or self.data is not None:
+            raise InputError("--cache and --data: two runs on their own scene have neither; leave them out.")
 
     @contextmanager
     def opened_pipeline(self) -> Iterator[Any]:

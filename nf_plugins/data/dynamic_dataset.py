@@ -17,12 +17,21 @@ What ``DataparserOutputs.metadata`` may say, and what becomes of it:
     A decoded video and the frame of it that each image is; see :mod:`nf_plugins.data.video_dataset`. No file is read.
 ``mesh_pictures``
     Images with masks that are drawn when they are asked for; see :mod:`nf_plugins.data.mesh_pictures`. Likewise.
+``image_preparation``
+    An ``ImagePreparation`` of :mod:`nf_plugins.data.prepared_images`: files are undistorted, reduced and cropped by it
+    and not by ``downscale_factor``; the cameras of the outputs are those afterwards.
+``picture_source``
+    Gives images that are no files of their own by their names: ``image(path)`` uint8 (H, W, 3) and ``mask(path)``
+    float32 (H, W) in [0, 1].
+``background_plate_filenames``
+    For every image the empty set as its camera sees it.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -35,6 +44,9 @@ from torch import Tensor
 from nf_plugins.data.camera_conventions import pixel_ray_norms
 from nf_plugins.data.foreground_masks import read_mask
 from nf_plugins.errors import InputError
+
+if TYPE_CHECKING:
+    from nf_plugins.data.prepared_images import Border, ImagePreparation
 
 
 class DynamicDataset(InputDataset):
@@ -57,6 +69,9 @@ class DynamicDataset(InputDataset):
         self.fg_mask_source: str = self.metadata.get("fg_mask_source", "first_channel_positive")
         self.depth_filenames: list[Path] | None = self.metadata.get("depth_filenames")
         self.keep_background: bool = self.metadata.get("keep_background", False)
+        self.preparation: ImagePreparation | None = self.metadata.get("image_preparation")
+        self.picture_source: Any | None = self.metadata.get("picture_source")
+        self.background_plate_filenames: list[Path] | None = self.metadata.get("background_plate_filenames")
         background = self.metadata.get("background_color")
         self.background_color = torch.zeros(3) if background is None else torch.as_tensor(background).float().cpu()
 
@@ -79,7 +94,8 @@ class DynamicDataset(InputDataset):
                 "image": image if image_type == "uint8" else image.float() / 255,
                 "fg_mask": mask,
             }
-        if self.fg_mask_filenames is None and self.downscale_factor == 1:
+        is_plain = self.preparation is None and self.picture_source is None
+        if is_plain and self.fg_mask_filenames is None and self.downscale_factor == 1:
             data = super().get_data(image_idx, image_type)
             data["image"] = data["image"][..., :3]
         else:
@@ -93,33 +109,67 @@ class DynamicDataset(InputDataset):
             data["depth"] = self._ray_distance(image_idx, self.depth_filenames[image_idx])
         return data
 
+    def background_plate(self, image_idx: int) -> Tensor:
+        """The empty set as the image's camera sees it, float32 (H, W, 3) in [0, 1], prepared like the image.
+
+        Raises:
+            InputError: The data have no plates, or one cannot be read.
+        """
+        if self.background_plate_filenames is None:
+            raise InputError("The data have no background plates, expected one per camera (the folder bkgd).")
+        path = self.background_plate_filenames[image_idx]
+        return self._reduced(image_idx, path, read_image(path)[..., :3])
+
     def _composited_data(self, image_idx: int) -> dict[str, Any]:
-        size = self.image_size(image_idx)
-        scale = self.scale_factor / self.downscale_factor
         path = self.image_filenames[image_idx]
-        image = read_image(path)
+        image = self._read_picture(path)
         if self.fg_mask_filenames is None:
-            return {"image_idx": image_idx, "image": area_average(image[..., :3], scale, size)}
+            return {"image_idx": image_idx, "image": self._reduced(image_idx, path, image[..., :3])}
         if self.fg_mask_source == "alpha":
-            fg_mask = image[..., 3:]
+            mask_path, fg_mask = path, image[..., 3:]
             if fg_mask.shape[-1] == 0:
                 raise InputError(f"{path} has no alpha channel, expected RGBA: write it with its mask.")
         else:
             mask_path = self.fg_mask_filenames[image_idx]
-            fg_mask = read_mask(mask_path, self.fg_mask_source)
+            fg_mask = self._read_mask(mask_path)
             if fg_mask.shape[:2] != image.shape[:2]:
                 raise InputError(
                     f"{mask_path} is {fg_mask.shape[1]}x{fg_mask.shape[0]} pixels, but its image {path} is "
                     f"{image.shape[1]}x{image.shape[0]}, expected the same size: write it at the image's size."
                 )
         if self.keep_background:
-            averaged = area_average(torch.cat([image[..., :3], fg_mask], dim=-1), scale, size)
-            return {"image_idx": image_idx, "image": averaged[..., :3], "fg_mask": averaged[..., 3:]}
+            # Beyond the border of an undistorted image there is no subject, but there is a background.
+            fg_mask = self._reduced(image_idx, mask_path, fg_mask, border="zero")
+            return {"image_idx": image_idx, "image": self._reduced(image_idx, path, image[..., :3]), "fg_mask": fg_mask}
         # Averaging colour times mask, not colour, keeps what lies outside the mask from bleeding into the edge.
-        averaged = area_average(torch.cat([image[..., :3] * fg_mask, fg_mask], dim=-1), scale, size)
+        premultiplied = torch.cat([image[..., :3] * fg_mask, fg_mask], dim=-1)
+        averaged = self._reduced(image_idx, path, premultiplied, border="zero")
         fg_mask = averaged[..., 3:]
         image = (averaged[..., :3] + self.background_color * (1 - fg_mask)).clamp(0, 1)
         return {"image_idx": image_idx, "image": image, "fg_mask": fg_mask}
+
+    def _read_picture(self, path: Path) -> Tensor:
+        if self.picture_source is None:
+            return read_image(path)
+        return torch.as_tensor(self.picture_source.image(path)).float() / 255
+
+    def _read_mask(self, path: Path) -> Tensor:
+        if self.picture_source is None:
+            return read_mask(path, self.fg_mask_source)
+        return torch.as_tensor(self.picture_source.mask(path)).float()[..., None]
+
+    def _reduced(self, image_idx: int, path: Path, pixels: Tensor, border: Border = "replicate") -> Tensor:
+        """A file's pixels (H, W, C) at the size and with the lens of the image's camera."""
+        size = self.image_size(image_idx)
+        if self.preparation is None:
+            return area_average(pixels, self.scale_factor / self.downscale_factor, size)
+        lens = self.preparation.lenses[image_idx]
+        if tuple(pixels.shape[:2]) != (lens.height, lens.width):
+            raise InputError(
+                f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, but its camera is calibrated for {lens.width}x"
+                f"{lens.height}, expected the same size: write it at that size."
+            )
+        return area_average(self.preparation.apply(image_idx, pixels, border), self.scale_factor, size)
 
     def _may_be_sampled(self, image_idx: int, path: Path) -> Tensor:
         """Pixels (H, W, 1), bool, all of whose area is known."""
@@ -197,9 +247,8 @@ def area_average(image: Tensor, scale: float, size: tuple[int, int]) -> Tensor:
     if factor >= 1 and abs(factor * scale - 1) < 1e-6:
         cut = image[: height * factor, : width * factor]
         return cut.reshape(height, factor, width, factor, -1).mean(dim=(1, 3))
-    return torch.einsum(
-        "ij,jkc,lk->ilc", _overlaps(height, image.shape[0], scale), image, _overlaps(width, image.shape[1], scale)
-    )
+    rows = _averaged_rows(image, height, scale)
+    return _averaged_rows(rows.transpose(0, 1), width, scale).transpose(0, 1)
 
 
 def area_resize(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -210,6 +259,19 @@ def area_resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     rows = _overlaps(size[0], height, size[0] / height)
     columns = _overlaps(size[1], width, size[1] / width)
     return torch.einsum("ij,jkc,lk->ilc", rows, image, columns)
+
+
+def _averaged_rows(image: Tensor, new_size: int, scale: float) -> Tensor:
+    """The mean over the rows that each new row covers; a few rows each, where a matrix would look at all of them."""
+    edges = torch.arange(new_size + 1, dtype=torch.float64) / scale
+    covered = edges[:-1, None].floor() + torch.arange(math.ceil(1 / scale) + 1)
+    parts = torch.minimum(edges[1:, None], covered + 1) - torch.maximum(edges[:-1, None], covered)
+    weights = (parts.clamp_min(0) * scale).float()
+    rows = covered.long().clamp_max(len(image) - 1)
+    averaged = weights[:, 0, None, None] * image[rows[:, 0]]
+    for tap in range(1, rows.shape[1]):
+        averaged += weights[:, tap, None, None] * image[rows[:, tap]]
+    return averaged
 
 
 def _overlaps(new_size: int, old_size: int, scale: float) -> Tensor:

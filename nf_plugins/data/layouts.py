@@ -56,6 +56,28 @@ def _is_idr(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("image", "images")) and any(folder.glob("cameras*.npz"))
 
 
+def _is_neural3dv(folder: Path) -> bool:
+    """Several cameras: a video each, or a folder of frames each; LLFF's and NSFF's folders show one camera."""
+    if not (folder / "poses_bounds.npy").exists():
+        return False
+    videos = [path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES]
+    images = folder / "images"
+    return len(videos) > 1 or (images.is_dir() and any(path.is_dir() for path in images.iterdir()))
+
+
+def _is_dna_rendering(folder: Path) -> bool:
+    return any(folder.glob("*.smc"))
+
+
+def _is_easyvolcap(folder: Path) -> bool:
+    return all((folder / name).exists() for name in ("intri.yml", "extri.yml", "images"))
+
+
+def _is_nhr(folder: Path) -> bool:
+    name = folder.resolve().name.lower()
+    return _is_easyvolcap(folder) and any(scene in name for scene in ("sport", "basketball"))
+
+
 def _is_mesh_sequence(folder: Path) -> bool:
     suffixes = [path.suffix.lower() for path in folder.iterdir() if path.is_file()]
     return ".anime" in suffixes or max(suffixes.count(suffix) for suffix in (".ply", ".obj", ".off")) > 1
@@ -80,8 +102,12 @@ LAYOUTS = (
     Layout("a dycheck capture", "dycheck-data", _has("dataset.json", "scene.json", "extra.json", "camera", "splits")),
     Layout("a Nerfies capture", None, _has("dataset.json", "scene.json", "camera")),
     Layout("DTU (NeuS/IDR) data of one static scene", "dtu-data", _is_idr),
+    Layout("Neural 3D Video data", "neural3dv-data", _is_neural3dv),
+    Layout("DNA-Rendering data", "dna-rendering-data", _is_dna_rendering),
     Layout("LLFF or NSFF data", "nsff-data", _has("poses_bounds.npy")),
     Layout("ZJU-MoCap data", "zju-mocap-data", _has("annots.npy")),
+    Layout("NHR data", "nhr-data", _is_nhr),
+    Layout("EasyVolcap data", "easyvolcap-data", _is_easyvolcap),
     Layout("EasyMocap data", "zju-mocap-data", _has("intri.yml", "extri.yml")),
     Layout("a sequence of meshes", "mesh-sequence-data", _is_mesh_sequence),
     Layout("the frames of a video", "video-data", _is_folder_of_images, tells_little=True),

@@ -39,6 +39,7 @@ def load_run(
     load_config: Path,
     test_mode: Literal["test", "val", "inference"] = "test",
     device: torch.device | str | None = None,
+    data: Path | None = None,
 ) -> LoadedRun:
     """Build a run's pipeline and load its newest readable checkpoint.
 
@@ -49,10 +50,12 @@ def load_run(
         load_config: a run's config.yml, or the folder that holds it.
         test_mode: "test" and "val" choose the split that the datamanager evaluates on; "inference" reads no images.
         device: where to put the model; the best device of the machine if None.
+        data: another scene, of the same layout as that which was trained on, for methods whose checkpoint belongs to
+            no scene.
 
     Raises:
-        InputError: if there is no config.yml or no readable checkpoint, the data is gone, or the checkpoint does not
-            belong to the method that config.yml names.
+        InputError: if there is no config.yml or no readable checkpoint, the data is gone, the checkpoint does not
+            belong to the method that config.yml names, or it belongs to a scene and another is asked for.
     """
     config_path = _config_path(Path(load_config))
     config: TrainerConfig = read_config(config_path)
@@ -63,9 +66,14 @@ def load_run(
             f"The run {config_path.parent} holds no readable checkpoint in {config.relative_model_dir}/, expected "
             "step-XXXXXXXXX.ckpt: it was stopped before its first one was written; train it with --resume."
         )
-    config = _with_data_found(config, config_path.parent)
+    config = _with_data_found(config, config_path.parent) if data is None else _with_other_data(config, data)
     path, state = found
     pipeline = _setup_pipeline(config, device or best_device_type(), test_mode)
+    if data is not None and _belongs_to_a_scene(pipeline):
+        raise InputError(
+            f"--data {data}: a checkpoint of {config.method_name} is of the one scene that it was trained on, expected "
+            "a method that blends source images and stores nothing of a scene, such as enerf: leave the option out."
+        )
     try:
         pipeline.load_pipeline(state["pipeline"], state["step"])
     except RuntimeError as error:
@@ -116,6 +124,28 @@ def _with_data_found(config: TrainerConfig, run_dir: Path) -> TrainerConfig:
         changes["data"] = _find_data(data, run_dir)
     pipeline = dataclasses.replace(config.pipeline, datamanager=dataclasses.replace(datamanager, **changes))
     return dataclasses.replace(config, pipeline=pipeline)
+
+
+def _with_other_data(config: TrainerConfig, data: Path) -> TrainerConfig:
+    """The config on another scene.
+
+    Raises:
+        InputError: if there is no such scene.
+    """
+    if not data.exists():
+        raise InputError(f"--data {data} does not exist, expected a scene like the one that the run was trained on.")
+    datamanager: Any = config.pipeline.datamanager
+    changes: dict[str, Any] = {"data": data.absolute()}
+    if getattr(getattr(datamanager, "dataparser", None), "data", None) is not None:
+        changes["dataparser"] = dataclasses.replace(datamanager.dataparser, data=data.absolute())
+    pipeline = dataclasses.replace(config.pipeline, datamanager=dataclasses.replace(datamanager, **changes))
+    return dataclasses.replace(config, pipeline=pipeline)
+
+
+def _belongs_to_a_scene(pipeline: Pipeline) -> bool:
+    """Whether a checkpoint is of one scene: its box is stored, or nothing but its parameters knows its colours."""
+    model: Any = pipeline.model
+    return getattr(model, "source_views", None) is None or "scene_aabb" in model.state_dict()
 
 
 def _find_data(data: Path, run_dir: Path) -> Path:

@@ -120,3 +120,35 @@ class ExponentialScheduler(Scheduler):
                 "expected at least 1 and more than 0."
             )
         return LambdaLR(optimizer, lr_lambda=lambda step: config.factor ** (step / config.decay_steps))
+
+
+@dataclass
+class WarmupCosineSchedulerConfig(SchedulerConfig):
+    """A linear rise from 0, then nearly all of half a cosine wave down to about 0, as Im4D is trained."""
+
+    _target: type = field(default_factory=lambda: WarmupCosineScheduler)
+    """Class to instantiate."""
+    max_steps: int = 120_000
+    """Step at which the wave ends."""
+    warmup_steps: int = 128
+    """Steps over which the rate rises; the first step has none."""
+    span: float = 0.999
+    """Part of the half wave that is run through."""
+
+
+class WarmupCosineScheduler(Scheduler):
+    """Rise and cosine decay; see its config."""
+
+    config: WarmupCosineSchedulerConfig
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LRScheduler:
+        config = self.config
+        _check_steps(config.max_steps, config.warmup_steps)
+
+        def factor(step: int) -> float:
+            if step < config.warmup_steps:
+                return step / config.warmup_steps
+            progress = schedule_progress(step, config.warmup_steps, config.max_steps)
+            return 0.5 * (1.0 + math.cos(math.pi * config.span * progress))
+
+        return LambdaLR(optimizer, lr_lambda=factor)

@@ -20,6 +20,9 @@ from nf_plugins.field_components.residual_linear import Factorisation, Fuse
 from nf_plugins.field_components.sdf_network import ColorNetwork, SDFNetwork
 from nf_plugins.model_components.density import LaplaceDensity
 
+POINTS_PER_CHUNK = 65536
+"""Of what is asked outside training."""
+
 
 @dataclass
 class TemporalSDFFieldConfig(FieldConfig):
@@ -81,6 +84,8 @@ class TemporalSDFField(Field):
 
     alpha: Tensor
     frame_times: Tensor
+    spreads = False
+    """Bounds of the density hold without a margin; see :class:`~nf_plugins.model_components.probed_occupancy`."""
 
     def __init__(
         self,
@@ -222,6 +227,29 @@ class TemporalSDFField(Field):
         if self.laplace_density is None:
             return torch.relu(-signed_distance)
         return self.laplace_density(signed_distance)
+
+    @torch.no_grad()
+    def density_at(self, points: Tensor, time: float) -> Tensor:
+        """Density ``(N, 1)`` at points ``(N, 3)``, scene units, and a time in [0, 1]."""
+        frames = FrameBatch.from_times(self.frame_times.new_tensor([time]), self.frame_times)
+        return torch.cat(
+            [self.density(self.geometry(chunk[None], frames)[0][0]) for chunk in points.split(POINTS_PER_CHUNK)]
+        )
+
+    @torch.no_grad()
+    def density_bound(self, centers: Tensor, frame_id: int, radius: float) -> Tensor:
+        """Greatest density ``(N,)`` within a radius of points ``(N, 3)`` at a training frame.
+
+        A signed distance changes by at most the distance moved, so the density is at most that at the distance of the
+        centre less the radius. Of a plain density (not ``is_distance``) this is no bound.
+        """
+        frames = FrameBatch.from_ids(torch.tensor([frame_id], device=centers.device))
+        return torch.cat(
+            [
+                self.density(self.geometry(chunk[None], frames)[0][0, :, 0] - radius)
+                for chunk in centers.split(POINTS_PER_CHUNK)
+            ]
+        )
 
     def color(self, feature: Tensor) -> Tensor:
         """RGB in [0, 1] of geometry features ``(*batch, feature_dim)``."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from nf_plugins.model_components.density_lattice import dilated
+
 CARVED, EMPTY, OCCUPIED = 0, 1, 2
 """Cell states: outside the masks' visual hull for good; empty by the field's last look; possibly occupied."""
 
@@ -77,13 +79,14 @@ class TemporalOccupancyGrid(nn.Module):
         self.states[frame_id][~keep] = CARVED
 
     @torch.no_grad()
-    def update_frames(self, frame_ids: Tensor, is_occupied: Callable[[Tensor, int], Tensor]) -> None:
+    def update_frames(self, frame_ids: Tensor, is_occupied: Callable[[Tensor, int], Tensor], spread: int = 0) -> None:
         """Looks at every cell of some frames that was not carved.
 
         Args:
             frame_ids: Frames to look at, int64 ``(n,)``.
             is_occupied: Maps cell centres ``(cells, 3)`` and a frame id to a bool ``(cells,)``. It decides for the
                 whole cell, so it has to bound the density over it, not sample the centre.
+            spread: Neighbours of an occupied cell, up to so many cells away along each axis, are occupied too.
         """
         centers = self.cell_centers()
         for frame_id in frame_ids.tolist():
@@ -91,4 +94,8 @@ class TemporalOccupancyGrid(nn.Module):
             cells = (states != CARVED).nonzero()[:, 0]
             if len(cells):
                 occupied = is_occupied(centers[cells], frame_id)
+                if spread > 0:
+                    grid = torch.zeros(self.resolution**3, dtype=torch.bool, device=states.device)
+                    grid[cells] = occupied
+                    occupied = dilated(grid.view([self.resolution] * 3), spread).flatten()[cells]
                 states[cells] = torch.where(occupied, OCCUPIED, EMPTY).to(torch.uint8)

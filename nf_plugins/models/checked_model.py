@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
@@ -11,6 +11,7 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor
 
 from nf_plugins.errors import InputError
+from nf_plugins.model_components.occupancy_cache import OccupancyCache
 from nf_plugins.models.required_inputs import require_inputs
 
 
@@ -28,10 +29,15 @@ class CheckedModel(Model):
     Attributes:
         scene_aabb: Lower and upper corner of the scene ``(2, 3)``, scene units.
         background_color: Colour ``(3,)`` that the data's images are composited on.
+        occupancy_cache: Where space is occupied, for rendering; neither a buffer nor a module, so that no checkpoint
+            holds it.
     """
 
     scene_aabb: Tensor
     background_color: Tensor
+    default_density_threshold: ClassVar[float | None] = None
+    """Density per world unit above which a cell of a cache is occupied unless a command says otherwise; None goes by
+    the optical depth across a cell, which means the same in any unit."""
 
     def populate_modules(self) -> None:
         """Registers what the dataparser says of space and background."""
@@ -39,7 +45,33 @@ class CheckedModel(Model):
         background = self.metadata.get("background_color")
         self.register_buffer("scene_aabb", self.metadata.get("scene_aabb", self.scene_box.aabb).float())
         self.register_buffer("background_color", torch.ones(3) if background is None else background.float())
+        self.occupancy_cache: OccupancyCache | None = None
         self._lpips: Any = None
+
+    def density_at(self, points: Tensor, time: float) -> Tensor:
+        """Density per scene unit ``(N, 1)`` at points ``(N, 3)``, scene units, and a time in [0, 1].
+
+        Raises:
+            InputError: The method has none.
+        """
+        raise InputError(
+            f"{type(self).__name__} has no volume density that could be asked at points, so an occupancy cache is of "
+            "no use to it: render without one."
+        )
+
+    def frame_box(self, time: float) -> Tensor:
+        """The box ``(2, 3)`` outside which nothing is rendered at a time in [0, 1], scene units."""
+        return self.scene_aabb
+
+    def use_occupancy_cache(self, cache: OccupancyCache | None) -> None:
+        """Renders with a cache from now on; None renders without.
+
+        Raises:
+            InputError: The method has no volume density.
+        """
+        if cache is not None and type(self).density_at is CheckedModel.density_at:
+            self.density_at(self.scene_aabb, 0.0)
+        self.occupancy_cache = cache
 
     def required_inputs(self) -> list[str]:
         """Metadata keys without which training makes no sense; checked before step 0."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.configs.config_utils import to_immutable_dict
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.fields.sdf_field import LearnedVariance
 from nerfstudio.model_components.ray_samplers import NeuSSampler
 from torch import Tensor
@@ -20,9 +22,14 @@ from torch.nn import Parameter
 from nf_plugins.fields.surface_field import SurfaceGeometry
 from nf_plugins.model_components.losses import eikonal_loss, foreground_l1_loss, mask_cross_entropy_loss
 from nf_plugins.model_components.neus_alpha import annealed_slope, neus_alpha
+from nf_plugins.model_components.occupied_space import occupied_range
 from nf_plugins.model_components.sphere_intersection import intersect_sphere
+from nf_plugins.model_components.temporal_occupancy import TemporalOccupancyGrid
+from nf_plugins.models.occupancy_schedule import OccupancySchedule, TrainingOccupancyConfig, occupied_segments
 from nf_plugins.models.surface_model import SurfaceModel, SurfaceModelConfig
 
+POINTS_PER_CHUNK = 65536
+"""Of what is asked to update the occupancy."""
 POINTS_WITHOUT_RAYS = 64
 """Random points for the eikonal term of a batch whose rays all miss the sphere, so that it has a gradient."""
 
@@ -49,6 +56,8 @@ class NeuSSurfaceModelConfig(SurfaceModelConfig):
     loss_coefficients: dict[str, float] = to_immutable_dict({"rgb": 1.0, "eikonal": 0.1, "mask": 0.1, "curvature": 0.0})
     """Weight of each loss; 0 switches it off. With mask 0 no masks are needed and the colours of all pixels count.
     curvature asks for flat surfaces by the Laplacian of the distance (Neuralangelo uses 5e-4)."""
+    occupancy: TrainingOccupancyConfig = TrainingOccupancyConfig()
+    """Skipping of empty space: rays are cut to the part between the first and the last occupied cell."""
     eval_num_rays_per_chunk: int = 1024
     """Rays per forward pass when rendering."""
 
@@ -69,6 +78,53 @@ class NeuSSurfaceModel(SurfaceModel):
             num_upsample_steps=config.num_upsample_steps,
             base_variance=config.upsampling_sharpness,
         )
+        self.occupancy: TemporalOccupancyGrid | None = None
+        self.occupancy_schedule: OccupancySchedule | None = None
+        if config.occupancy.enabled:
+            self.occupancy = TemporalOccupancyGrid(self.frame_box(0.0), 1, config.occupancy.resolution)
+            self.occupancy_schedule = OccupancySchedule(config.occupancy, self.occupancy)
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Adds the occupancy's."""
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        if self.occupancy_schedule is not None:
+            assert training_callback_attributes.pipeline is not None
+            datamanager: Any = training_callback_attributes.pipeline.datamanager
+            schedule = self.occupancy_schedule
+            callbacks.append(
+                TrainingCallback(
+                    [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION],
+                    lambda step: schedule.before_step(step, datamanager, self),
+                )
+            )
+        return callbacks
+
+    def frame_box(self, time: float) -> Tensor:
+        """The box ``(2, 3)`` around the sphere that rays are rendered in, scene units."""
+        return self.config.radius * self.scene_aabb.new_tensor([[-1.0] * 3, [1.0] * 3])
+
+    def density_at(self, points: Tensor, time: float = 0.0) -> Tensor:
+        """Density per scene unit ``(N, 1)`` at points ``(N, 3)``, the same at all times.
+
+        With the learned sharpness ``k`` and the distance f it is ``k S(-k f)``: what a ray straight inwards meets (the
+        paper's Eq. 10). All others meet less.
+        """
+        sharpness = self.variance.get_variance()
+        return sharpness * torch.sigmoid(-sharpness * self.field.signed_distance(points))
+
+    @property
+    def spreads(self) -> bool:
+        """Whether neighbours of an occupied cell are to be occupied: a network's distance is not quite one."""
+        return True
+
+    @torch.no_grad()
+    def density_bound(self, centers: Tensor, frame_id: int, radius: float) -> Tensor:
+        """Greatest density ``(N,)`` within a radius of points ``(N, 3)``, as far as the field is a distance."""
+        sharpness = self.variance.get_variance()
+        distances = [self.field.signed_distance(chunk)[:, 0] for chunk in centers.split(POINTS_PER_CHUNK)]
+        return sharpness * torch.sigmoid(-sharpness * (torch.cat(distances) - radius))
 
     def required_inputs(self) -> list[str]:
         """Masks, unless their loss is off."""
@@ -100,10 +156,11 @@ class NeuSSurfaceModel(SurfaceModel):
         ray_bundle = self.refined_rays(ray_bundle)
         with torch.no_grad():
             near, far, hits = intersect_sphere(ray_bundle.origins, ray_bundle.directions, self.config.radius)
+            ray_bundle.nears, ray_bundle.fars = near[:, None], far[:, None]
+            hits = self._cut_to_occupied(ray_bundle, hits)
         if not bool(hits.any()):
             return self._background(ray_bundle)
         inside = ray_bundle if bool(hits.all()) else ray_bundle[hits]
-        inside.nears, inside.fars = near[hits, None], far[hits, None]
         samples = self._sample(inside)
         middles = ((samples.frustums.starts + samples.frustums.ends) / 2)[..., 0]
         points = (inside.origins[:, None] + middles[..., None] * inside.directions[:, None]).view(-1, 3)
@@ -115,6 +172,22 @@ class NeuSSurfaceModel(SurfaceModel):
         rows = torch.where(hits)[0]
         outputs = self.picture(*(part.new_zeros(len(hits), part.shape[1]).index_copy(0, rows, part) for part in found))
         return outputs | self._for_losses(points, geometry)
+
+    def _cut_to_occupied(self, ray_bundle: RayBundle, hits: Tensor) -> Tensor:
+        """Cuts rays ``(R,)`` to the part between their first and last occupied cell; which of them have any."""
+        still = torch.zeros_like(ray_bundle.origins[:, 0])
+        occupied = occupied_segments(
+            self.occupancy_schedule, self.occupancy_cache, ray_bundle, still, training=self.training
+        )
+        if occupied is None:
+            return hits
+        assert ray_bundle.nears is not None and ray_bundle.fars is not None
+        ray_bundle.nears, ray_bundle.fars = occupied_range(occupied, ray_bundle.nears, ray_bundle.fars)
+        hits = hits & occupied.any(1)
+        if self.occupancy_cache is not None and not self.training:
+            per_ray = self.config.num_samples + self.config.num_importance_samples
+            self.occupancy_cache.count(rays=len(hits), samples=int(hits.sum()) * per_ray)
+        return hits
 
     def _sample(self, ray_bundle: RayBundle) -> RaySamples:
         """Intervals on rays ``(K,)`` that cross the sphere, ``(K, S)``, dense at the surface."""

@@ -7,9 +7,10 @@ from typing import Any
 from nf_plugins.errors import InputError
 
 DATAPARSERS_WITH = {
-    "frame_times": "owlii-data, dnerf-rgba-data, zju-mocap-data, nerfstudio-time-data, mesh-sequence-data, nsff-data",
+    "frame_times": "owlii-data, dnerf-rgba-data, zju-mocap-data, nerfstudio-time-data, mesh-sequence-data, nsff-data, "
+    "easyvolcap-data, nhr-data, dna-rendering-data, neural3dv-data",
     "fg_mask_filenames": "owlii-data, dnerf-rgba-data, zju-mocap-data, nerfstudio-time-data, mesh-sequence-data, "
-    "dtu-data",
+    "dtu-data, easyvolcap-data, nhr-data, dna-rendering-data",
     "depth_filenames": "owlii-data, nerfstudio-time-data",
     "picture_size": "video-data",
     "mesh_sequence": "mesh-sequence-data",

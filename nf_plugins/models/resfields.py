@@ -25,7 +25,7 @@ from nf_plugins.model_components.occupied_sampler import OccupiedSampler
 from nf_plugins.model_components.regularisation_points import RegularisationPoints, choose_regularisation_points
 from nf_plugins.model_components.temporal_occupancy import TemporalOccupancyGrid
 from nf_plugins.models.dynamic_model import DynamicModel, DynamicModelConfig
-from nf_plugins.models.occupancy_schedule import OccupancySchedule, OccupancyScheduleConfig
+from nf_plugins.models.occupancy_schedule import OccupancySchedule, OccupancyScheduleConfig, occupied_segments
 from nf_plugins.models.surface_losses import DISTANCE_LOSSES, SurfaceTarget, check_losses, surface_loss_terms
 from nf_plugins.models.temporal_surface import TemporalSurface
 
@@ -157,7 +157,9 @@ class ResFieldsModel(DynamicModel):
             assert training_callback_attributes.pipeline is not None
             datamanager: Any = training_callback_attributes.pipeline.datamanager
             schedule = self.occupancy_schedule
-            callbacks.append(TrainingCallback(before, lambda step: schedule.before_step(step, datamanager, self.field)))
+            # A plain density has no bound within a cell, so it is carved by the masks alone.
+            bounded = self.field if self.field.is_distance else None
+            callbacks.append(TrainingCallback(before, lambda step: schedule.before_step(step, datamanager, bounded)))
         return callbacks
 
     def sample(self, ray_bundle: RayBundle, times: Tensor) -> tuple[RaySamples, Tensor]:
@@ -173,19 +175,31 @@ class ResFieldsModel(DynamicModel):
         """
         assert ray_bundle.nears is not None and ray_bundle.fars is not None
         num_samples = self.config.num_samples if self.training else self.config.num_eval_samples
-        if self.occupancy_schedule is None:
+        coordinates = frame_coordinates(times, self.frame_times)
+        occupied = occupied_segments(
+            self.occupancy_schedule, self.occupancy_cache, ray_bundle, coordinates, training=self.training
+        )
+        if occupied is None:
             kept = (ray_bundle.fars > ray_bundle.nears)[:, 0].nonzero()[:, 0]
             if not len(kept) and self.training:
                 kept = torch.zeros(1, dtype=torch.long, device=times.device)
             return self.uniform_sampler(ray_bundle[kept], num_samples=num_samples), kept
-        coordinates = frame_coordinates(times, self.frame_times)
-        occupied = self.occupancy_schedule.occupied_segments(ray_bundle, coordinates, explore=self.training)
         kept = occupied.any(1).nonzero()[:, 0]
         if not len(kept) and self.training:
             # A batch without any sample would have no gradient.
             kept = torch.zeros(1, dtype=torch.long, device=times.device)
             occupied[0] = True
+        if self.occupancy_cache is not None and not self.training:
+            self.occupancy_cache.count(rays=len(times), samples=len(kept) * num_samples)
         return self.occupied_sampler(ray_bundle[kept], occupied=occupied[kept], num_samples=num_samples), kept
+
+    def frame_box(self, time: float) -> Tensor:
+        """The box ``(2, 3)`` that rays are cut by, scene units."""
+        return self.collider.box
+
+    def density_at(self, points: Tensor, time: float) -> Tensor:
+        """Density per scene unit ``(N, 1)`` at points ``(N, 3)`` and a time in [0, 1]."""
+        return self.field.density_at(points, time)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         """Renders rays ``(R,)``.

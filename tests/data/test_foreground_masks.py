@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nf_plugins.data.foreground_masks import read_mask
+from nf_plugins.data.foreground_masks import holds_labels, read_mask
 from nf_plugins.errors import InputError
 
 
@@ -72,3 +72,23 @@ def test_unreadable_mask_and_unknown_rule(tmp_path: Path):
         read_mask(tmp_path / "a.png", "any_channel_positive")
     with pytest.raises(ValueError, match="fg_mask_source is alpha"):
         read_mask(tmp_path / "a.png", "alpha")
+
+
+def test_soft_masks_are_shares(tmp_path: Path):
+    shares = np.array([[0, 51, 102, 255]], dtype=np.uint8)
+    path = saved(tmp_path, shares)
+    np.testing.assert_allclose(read_mask(path, "soft")[0, :, 0], [0, 0.2, 0.4, 1], atol=1e-6)
+    colours = np.stack([shares, shares // 2, 0 * shares], axis=-1)
+    np.testing.assert_allclose(read_mask(saved(tmp_path, colours), "soft")[0, :, 0], [0, 0.2, 0.4, 1], atol=1e-6)
+    deep = Image.fromarray(np.array([[0, 65535 // 5]], dtype=np.uint16))
+    deep.save(tmp_path / "deep.png")
+    np.testing.assert_allclose(read_mask(tmp_path / "deep.png", "soft")[0, :, 0], [0, 0.2], atol=1e-6)
+    bits = saved(tmp_path, shares, "bits.png", mode="1")
+    assert set(read_mask(bits, "soft").unique().tolist()) <= {0.0, 1.0}
+
+
+def test_labels_are_small_numbers(tmp_path: Path):
+    expected = {0: False, 1: True, 20: True, 200: False}
+    for largest, is_label in expected.items():
+        path = saved(tmp_path, np.array([[0, largest]], dtype=np.uint8))
+        assert holds_labels(path) == is_label, largest

@@ -35,18 +35,34 @@ def test_a_camera_or_a_folder_of_scenes_leads_to_the_scene(tiny_owlii_scene: Pat
         (["cameras_sphere.npz", "image"], "dtu-data"),
         (["cameras.npz", "images"], "dtu-data"),
         (["poses_bounds.npy"], "nsff-data"),
+        (["poses_bounds.npy", "cam00.mp4", "cam01.MP4"], "neural3dv-data"),
+        (["poses_bounds.npy", "images/cam00/0000.png"], "neural3dv-data"),
+        (["poses_bounds.npy", "clip.mp4", "images/000.png"], "nsff-data"),
+        (["0012_11.smc"], "dna-rendering-data"),
         (["annots.npy"], "zju-mocap-data"),
+        (["annots.npy", "intri.yml", "extri.yml", "images/00/0.jpg"], "zju-mocap-data"),
+        (["intri.yml", "extri.yml", "images/00/0.jpg"], "easyvolcap-data"),
         (["intri.yml", "extri.yml"], "zju-mocap-data"),
     ],
 )
 def test_layouts_by_their_files(tmp_path: Path, files: list[str], dataparser: str | None):
     for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     layout = recognise_layout(tmp_path)
     assert layout is not None
     assert layout.dataparser == dataparser
     hint = layout_hint(tmp_path, "owlii-data")
     assert (f"use {dataparser}" if dataparser else "neither nf-plugins nor nerfstudio") in hint
+
+
+@pytest.mark.parametrize("name", ["sport_1_easymocap", "Basketball"])
+def test_nhr_is_easyvolcap_data_of_its_name(tmp_path: Path, name: str):
+    scene = tmp_path / name
+    (scene / "images").mkdir(parents=True)
+    (scene / "intri.yml").touch()
+    (scene / "extri.yml").touch()
+    assert "use nhr-data" in layout_hint(scene, "owlii-data")
 
 
 def test_blender_data_are_told_from_dnerf_by_the_times(tmp_path: Path):

@@ -318,6 +318,33 @@ def test_other_data_are_answered_with_their_dataparser(tiny_owlii_scene: Path, t
         parse(tmp_path / "nowhere")
 
 
+def test_a_camera_of_the_annotations_without_images(scene: Path):
+    drop(scene / "Camera_B2")
+    with pytest.raises(InputError, match=r"annots\.npy lists the camera Camera_B2, but there are no images of it"):
+        parse(scene)
+    left = parse(scene, train_cameras=("0", "2"), eval_cameras=("3",))
+    assert len(left.image_filenames) == 6, "a download of some cameras is enough for these"
+
+
+def test_options_of_all_rigs(scene: Path):
+    """Undistorted, scaled and cropped images, each frame's box, strides of evaluation."""
+    annotations(scene, lambda contents: contents["cams"].update(D=[LENS] * 4))
+    options: dict[str, Any] = {"undistort": True, "scale_ratio": 0.75, "crop_size": (20, 24), "eval_frame_stride": 2}
+    train, test = parse(scene, **options), parse(scene, "test", **options)
+    assert train.cameras.distortion_params is None
+    assert DynamicDataset(train)[0]["image"].shape == (20, 24, 3)
+    assert test.cameras.times[:, 0].tolist() == [0.0, 1.0]
+    assert train.metadata["frame_boxes"].shape == (3, 2, 3) and train.metadata["box_source"] == "vertices"
+    assert "frame_boxes" not in parse(scene, scene_box_from="masks").metadata
+    everything = parse(scene, train_views="all")
+    assert len(everything.image_filenames) == 12 and "flatter" in everything.metadata["protocol_note"]
+    kept = parse(scene, background_color="keep")
+    assert kept.alpha_color is None and kept.metadata["keep_background"]
+    annotations(scene, lambda contents: contents["cams"].update(D=[[-9.0, 0, 0, 0, 0]] * 4))
+    with pytest.raises(InputError, match="Camera_B1 of .* is too strong to undistort"):
+        parse(scene, undistort=True)
+
+
 def test_real_walker_is_calibrated_but_for_its_third_camera(shared_data: Path):
     """Joints of cam01, cam02 and cam04 agree to two pixels of 270x480; cam03 is nine off, so it is held out."""
     outputs = parse(shared_data / "zju/walker", eval_cameras=("cam03",), frame_stride=5)

@@ -163,7 +163,6 @@ def find_colmap(path: Path) -> tuple[Path, str] | None:
 def read_colmap_views(folder: Path, suffix: str) -> Calibration:
     """A COLMAP model in its own coordinates; every image is a camera, called by the image's name in the model."""
     from nerfstudio.data.utils import colmap_parsing_utils as colmap
-    from nerfstudio.process_data.colmap_utils import parse_colmap_camera_params
 
     readers: dict[str, Any] = {
         ".bin": (colmap.read_cameras_binary, colmap.read_images_binary, colmap.read_points3D_binary),
@@ -187,11 +186,11 @@ def read_colmap_views(folder: Path, suffix: str) -> Calibration:
     known = []
     for image in sorted(images.values(), key=lambda image: validation.natural_key(image.name)):
         try:
-            parameters = parse_colmap_camera_params(cameras[image.camera_id])
+            parameters = _colmap_lens_keys(cameras[image.camera_id])
         except (NotImplementedError, KeyError) as error:
             raise InputError(
-                f"The camera {image.camera_id} of {folder} cannot be used ({error}), expected a pinhole, OPENCV or "
-                "OPENCV_FISHEYE model: undistort the images with COLMAP, or calibrate with one of these."
+                f"The camera {image.camera_id} of {folder} cannot be used ({error}), expected a pinhole, radial, "
+                "OPENCV or OPENCV_FISHEYE model: undistort the images with COLMAP, or calibrate with one of these."
             ) from error
         parameters["camera_model"] = getattr(parameters["camera_model"], "value", parameters["camera_model"])
         entry = tj.TransformsFile(folder / f"cameras{suffix}", {}, [parameters])
@@ -202,6 +201,22 @@ def read_colmap_views(folder: Path, suffix: str) -> Calibration:
     positions = np.array([point.xyz for point in points.values()]).reshape(-1, 3)
     colors = np.array([point.rgb for point in points.values()]).reshape(-1, 3).astype(np.uint8)
     return Calibration(known, "colmap", positions if len(positions) else None, colors)
+
+
+def _colmap_lens_keys(camera: Any) -> dict[str, Any]:
+    """transforms.json's keys for one of COLMAP's cameras.
+
+    Raises:
+        NotImplementedError: Its model is none that nerfstudio has.
+    """
+    from nerfstudio.process_data.colmap_utils import parse_colmap_camera_params
+
+    if camera.model != "FULL_OPENCV" or np.any(camera.params[9:]):
+        return parse_colmap_camera_params(camera)
+    # Without a denominator it is OPENCV with k3, which nerfstudio has but does not take from COLMAP.
+    keys = ("fl_x", "fl_y", "cx", "cy", "k1", "k2", "p1", "p2", "k3")
+    numbers = dict(zip(keys, camera.params.tolist(), strict=False))
+    return {"w": camera.width, "h": camera.height, "camera_model": "OPENCV", **numbers}
 
 
 def match_cameras(

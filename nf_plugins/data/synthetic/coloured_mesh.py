@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class SurfaceTexture:
+    """Colours that are evaluated at points of the surface, finer than its triangles."""
+
+    points: np.ndarray
+    """(V, 3) where the vertices are in the texture; interpolated over faces."""
+    colors: Callable[[np.ndarray], np.ndarray]
+    """Gives the colours (*batch, 3) in [0, 1] of texture points (*batch, 3)."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +29,10 @@ class ColouredMesh:
     """(F, 3) int64 vertex indices, counter-clockwise seen from outside."""
     colors: np.ndarray
     """(V, 3) float64 colours in [0, 1]."""
+    texture: SurfaceTexture | None = None
+    """Gives the colours between vertices, where it is there; without it they are interpolated."""
+    brightness: np.ndarray | None = None
+    """(V,) what the texture's colours are multiplied with; None is 1. The vertices' own colours hold it already."""
 
 
 class MovingMesh(Protocol):
@@ -72,7 +87,7 @@ def shade(mesh: ColouredMesh, up: np.ndarray, ambient: float = 0.6) -> ColouredM
     light = light / np.linalg.norm(light)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     brightness = ambient + (1.0 - ambient) * 0.5 * (1.0 + normals @ light)
-    return replace(mesh, colors=np.clip(mesh.colors * brightness[:, None], 0.0, 1.0))
+    return replace(mesh, colors=np.clip(mesh.colors * brightness[:, None], 0.0, 1.0), brightness=brightness)
 
 
 def sample_surface(mesh: ColouredMesh, num_points: int, rng: np.random.Generator) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from nf_plugins.data.synthetic import monocular, photographs
 from nf_plugins.data.synthetic.cameras import swap_opengl_opencv
 from nf_plugins.data.synthetic.coloured_mesh import MovingMesh
+from nf_plugins.data.synthetic.fine_texture import fine_texture
 from nf_plugins.data.synthetic.mesh_sequence import MeshSequence, list_mesh_files
 from nf_plugins.data.synthetic.standing_ellipsoid import StandingEllipsoid
 from nf_plugins.data.synthetic.synth_options import OPTIONS_OF_LATER_RELEASES, SynthOptions, check_options
@@ -55,7 +56,9 @@ def _open_source(options: SynthOptions, files: list[Path], say: Any) -> MovingMe
         from nf_plugins.data.synthetic.articulated_figure import ArticulatedFigure
 
         return ArticulatedFigure(options.num_frames)
-    sequence = MeshSequence(files, options.up_axis, options.num_frames if options.resample_frames else None)
+    resampled = options.num_frames if options.resample_frames else None
+    texture = fine_texture if options.texture == "fine" else None
+    sequence = MeshSequence(files, options.up_axis, resampled, texture)
     if options.layout == "dtu":
         return sequence
     if sequence.num_frames < options.num_frames:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from nf_plugins.data.synthetic.coloured_mesh import ColouredMesh, transform_points
+from nf_plugins.data.synthetic.coloured_mesh import ColouredMesh, SurfaceTexture, transform_points
 from nf_plugins.data.synthetic.mesh_resampling import resample_meshes
 from nf_plugins.errors import InputError
 
@@ -87,12 +88,20 @@ class MeshSequence:
         files: one mesh per frame, in order.
         up_axis: the axis of the files that points up; scene axes are those of the files.
         resampled_frames: number of evenly spaced times at which the motion is sampled anew; None = the files' own.
+        texture: colours (*batch, 3) of positions, evaluated at every point of the surface; None =
+            :func:`position_texture` at the vertices.
 
     Raises:
         InputError: a file cannot be used, or the sequence cannot be resampled because its topology changes.
     """
 
-    def __init__(self, files: list[Path], up_axis: str = "y", resampled_frames: int | None = None) -> None:
+    def __init__(
+        self,
+        files: list[Path],
+        up_axis: str = "y",
+        resampled_frames: int | None = None,
+        texture: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
         meshes = [load_mesh(path) for path in files]
         if resampled_frames is not None:
             meshes = resample_meshes(meshes, [str(path) for path in files], resampled_frames)
@@ -106,7 +115,7 @@ class MeshSequence:
         self.world_from_scene = np.diag([radius / SUBJECT_RADIUS] * 3 + [1.0])
         self.world_from_scene[:3, 3] = centre
         self.up = np.eye(3)["xyz".index(up_axis)]
-        self._meshes = meshes
+        self._meshes, self._texture = meshes, texture
         first_vertices, first_faces = meshes[0]
         self.texture_sticks = all(
             len(vertices) == len(first_vertices) and np.array_equal(faces, first_faces) for vertices, faces in meshes
@@ -120,6 +129,7 @@ class MeshSequence:
         """The mesh of frame 0 ... T-1 in scene units."""
         vertices, faces = self._meshes[frame]
         vertices = transform_points(np.linalg.inv(self.world_from_scene), vertices)
-        return ColouredMesh(
-            vertices, faces, position_texture(self._texture_points if self.texture_sticks else vertices)
-        )
+        points = self._texture_points if self.texture_sticks else vertices
+        if self._texture is None:
+            return ColouredMesh(vertices, faces, position_texture(points))
+        return ColouredMesh(vertices, faces, self._texture(points), SurfaceTexture(points, self._texture))

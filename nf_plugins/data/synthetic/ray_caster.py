@@ -143,7 +143,7 @@ class MeshRayCaster:
 
         color_sum = np.zeros((height * width, 3))
         hit_count = np.zeros(height * width)
-        color_sum[hits.rays] = self._interpolate(self.mesh.colors, hits)
+        color_sum[hits.rays] = self._colors(hits)
         hit_count[hits.rays] = 1.0
         alpha = hit_count.copy()
         if supersampling > 1:
@@ -153,7 +153,7 @@ class MeshRayCaster:
             subpixels = (pixels[near, None, :] + shifts).reshape(-1, 2)
             owners = np.repeat(near, len(shifts))
             hits = self.cast(*rays_through(intrinsics, camera_to_world, subpixels))
-            colors = self._interpolate(self.mesh.colors, hits)
+            colors = self._colors(hits)
             fine_count = np.bincount(owners[hits.rays], minlength=height * width)
             fine_sum = np.stack(
                 [np.bincount(owners[hits.rays], colors[:, i], height * width) for i in range(3)], axis=-1
@@ -170,6 +170,15 @@ class MeshRayCaster:
             depth=depth.reshape(height, width),
             normal=normal.reshape(height, width, 3),
         )
+
+    def _colors(self, hits: _Hits) -> np.ndarray:
+        texture, brightness = self.mesh.texture, self.mesh.brightness
+        if texture is None:
+            return self._interpolate(self.mesh.colors, hits)
+        colors = texture.colors(self._interpolate(texture.points, hits))
+        if brightness is None:
+            return colors
+        return np.clip(colors * self._interpolate(brightness[:, None], hits), 0.0, 1.0)
 
     def _interpolate(self, per_vertex: np.ndarray, hits: _Hits) -> np.ndarray:
         return (per_vertex[self.mesh.faces[hits.faces]] * hits.barycentric[..., None]).sum(axis=1)

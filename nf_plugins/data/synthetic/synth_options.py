@@ -21,6 +21,7 @@ OPTIONS_OF_LATER_RELEASES = (
     "num_views",
     "num_held_out_cameras",
     "camera_travel",
+    "texture",
 )
 """Options that a scene of an earlier release did not have: at their defaults they are left out of the request, so that
 such a scene is still recognised."""
@@ -39,6 +40,9 @@ class SynthOptions:
     mesh_sequence: Path | None = None
     """Folder with one .obj, .ply or .off file per frame, taken in order of name; without it the built-in dancer, or
     with --layout nsff a ball that travels and spins."""
+    texture: Literal["smooth", "fine"] = "smooth"
+    """Pattern on a mesh sequence: smooth = colours of the vertices, fine = stripes, squares and dots of a few pixels,
+    drawn between the vertices too."""
     up_axis: Literal["x", "y", "z"] = "y"
     """Axis of the mesh sequence that points up; the built-in dancer stands along z."""
     num_frames: int = 20
@@ -126,7 +130,7 @@ def check_options(options: SynthOptions) -> None:
     if options.mesh_sequence is None:
         way_out = "and none is given; use --num-frames for the built-in scene."
         _require_default(
-            options, ("frame_stride", "resample_frames"), f"applies to files of a --mesh-sequence, {way_out}"
+            options, ("frame_stride", "resample_frames", "texture"), f"applies to files of a --mesh-sequence, {way_out}"
         )
     if options.layout != "owlii":
         _require_default(
@@ -159,7 +163,9 @@ def _check_monocular(options: SynthOptions) -> None:
     if options.layout != "nsff":
         why = f"applies to --layout nsff, not to {options.layout}."
         _require_default(options, ("num_held_out_cameras", "camera_travel"), why)
-    elif options.num_frames < 3:
+        return
+    _require_default(options, ("texture",), "cannot be drawn with --layout nsff, which joins subject and room.")
+    if options.num_frames < 3:
         raise InputError(
             f"--num-frames {options.num_frames}: NSFF's flow needs a frame with two neighbours, at least 3."
         )
